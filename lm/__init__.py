@@ -1,0 +1,1 @@
+"""The machine room: models, tokens, engines, configs and runs. No mathematics."""

@@ -1,0 +1,244 @@
+"""Checkpoints: whole or absent, checked before use, and free of pickle (safetensors for tensors, JSON for the rest)."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+from lm.errors import UserError
+from lm.state import flatten, unflatten
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MANIFEST = "manifest.json"
+_FORMAT = 1
+_HASHED = 16 * 2**20  # bytes; of a bigger file only the size is checked, for hashing gigabytes would hold training up
+_TENSORS, _REST = "tensors.safetensors", "state.json"
+
+
+class Stateful(Protocol):
+    """Modules, optimizers, schedulers, and anything else that can say what state it is in."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+# --- a folder of checkpoints ----------------------------------------------------------------------------------------
+
+
+def save(folder: Path, step: int, parts: Mapping[str, Stateful], keep: int) -> Path:
+    """Write ``folder/step-NNNNNN`` and delete all but the ``keep`` newest up to this step (``keep`` >= 1)."""
+    target = folder / f"step-{step:06d}"
+    with atomic_folder(target) as temporary:
+        for name, part in parts.items():
+            (temporary / name).mkdir()
+            save_part(temporary / name, part)
+    # A checkpoint of a later step is one that a resumed run could not use: its time line has ended.
+    kept = [path for number, path in found(folder) if number <= step][-keep:]
+    for _, path in found(folder):
+        if path not in kept:
+            shutil.rmtree(path)
+    return target
+
+
+def load(checkpoint: Path, parts: Mapping[str, Stateful]) -> None:
+    """Put every part into the state it was saved in. Raises UserError where the checkpoint is not of these parts."""
+    saved = {path.name for path in checkpoint.iterdir() if path.is_dir()}
+    if saved != set(parts):
+        raise UserError(f"{checkpoint} holds {_list(saved)}, this run has {_list(parts)}: resume with what made it")
+    for name, part in parts.items():
+        load_part(checkpoint / name, part)
+
+
+def found(folder: Path) -> list[tuple[int, Path]]:
+    """(step, path) of the checkpoints in ``folder``, oldest first, damaged ones included."""
+    if not folder.is_dir():
+        return []
+    names = [(re.fullmatch(r"step-(\d+)", path.name), path) for path in folder.iterdir()]
+    return sorted((int(match[1]), path) for match, path in names if match)
+
+
+def newest_valid(folder: Path) -> tuple[tuple[int, Path] | None, list[str]]:
+    """The newest whole checkpoint as (step, path), or None, and a line on each damaged one that is newer."""
+    complaints: list[str] = []
+    for step, path in reversed(found(folder)):
+        complaint = problem(path)
+        if complaint is None:
+            return (step, path), complaints
+        complaints.append(f"{path} is damaged ({complaint})")
+    return None, complaints
+
+
+def _list(names: "Mapping[str, Any] | set[str]") -> str:
+    return ", ".join(sorted(names)) or "nothing"
+
+
+# --- whole or absent ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder to write into that becomes ``target``, with a manifest, once the block has ended well.
+
+    A crash at any moment leaves the old ``target`` or the new one, or (for an instant between two renames) the old one
+    under a hidden name; never half of either.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _write_manifest(temporary)
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace the file at ``path`` by ``text``; a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def problem(folder: Path) -> str | None:
+    """What is wrong with a folder that ``atomic_folder`` wrote, compared with its manifest; None where it is whole."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        listed = {str(name): (entry["size"], entry.get("sha256")) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"its {MANIFEST} cannot be read"
+    for name, (size, digest) in listed.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes of {size}"
+        if digest is not None and _sha256(path) != digest:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether ``atomic_folder`` wrote it."""
+    try:
+        return "rung" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _write_manifest(folder: Path) -> None:
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        digest = {"sha256": _sha256(path)} if size <= _HASHED else {}
+        files[path.relative_to(folder).as_posix()] = {"size": size} | digest
+    text = json.dumps({"rung": _FORMAT, "files": files}, indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Make the disk hold it: a rename may otherwise outlive a power cut that the data does not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- one part -------------------------------------------------------------------------------------------------------
+
+
+def save_part(folder: Path, part: Stateful) -> None:
+    """Write one part: a transformers model as ``from_pretrained`` reads it, anything else by its ``state_dict()``."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        if _is_pretrained(part):
+            # Names as in the state dict, not as in the model's first release, so that they load back as they are.
+            save_model(folder, part, save_original_format=False)
+            return
+        rest, tensors = flatten(part.state_dict())
+        save_file(tensors, folder / _TENSORS)
+        (folder / _REST).write_text(json.dumps(rest), encoding="utf-8")
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(str(error)) from error
+
+
+def _is_pretrained(part: Any) -> "TypeGuard[PreTrainedModel]":
+    """Imports transformers, which takes seconds, only where the answer may be yes (a PEFT model's is no)."""
+    if not hasattr(part, "save_pretrained"):
+        return False
+    from transformers import PreTrainedModel
+
+    return isinstance(part, PreTrainedModel)
+
+
+def save_model(folder: Path, model: "PreTrainedModel", **options: Any) -> None:
+    """``save_pretrained`` without its progress bar, which would write over ours."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder, **options)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_part(folder: Path, part: Stateful) -> None:
+    """Put ``part`` into the state that ``save_part`` wrote. Raises UserError where shapes or names differ."""
+    from safetensors.torch import load_file
+
+    try:
+        if _is_pretrained(part):
+            _load_weights(folder, part)
+            return
+        rest = json.loads((folder / _REST).read_text(encoding="utf-8"))
+        part.load_state_dict(unflatten(rest, load_file(folder / _TENSORS)))
+    except (RuntimeError, ValueError) as error:  # what torch raises for other shapes, names or parameter groups
+        raise UserError(f"{folder} does not fit this run: {' '.join(str(error).split())}") from error
+
+
+def _load_weights(folder: Path, model: Any) -> None:
+    """In place and without casting, which from_pretrained would do to a model of mixed precision."""
+    from safetensors.torch import load_file
+
+    tensors = {
+        name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
+    }
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    state = model.state_dict()
+    loaded = {state[name].data_ptr() for name in tensors if name in state}
+    absent = [name for name in missing if state[name].data_ptr() not in loaded]  # tied weights are saved once
+    if absent or unexpected:
+        raise ValueError(f"weights missing: {absent[:3]}, weights unknown: {list(unexpected)[:3]}")

@@ -1,0 +1,113 @@
+"""Models: a small decoder built from a config, or any hub name or folder that transformers loads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lm.config import key
+from lm.errors import UserError, hub_errors
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Where a model comes from: ``path`` when it exists already, else a new decoder of the sizes given."""
+
+    path: str | None = key(None, "hub name or folder to start from; null builds a new model from the sizes below")
+    architecture: Literal["qwen2", "llama"] = key("qwen2", "transformers architecture of a new model")
+    hidden_size: int = key(96, "width of a new model")
+    layers: int = key(3, "depth of a new model")
+    heads: int = key(4, "attention heads of a new model")
+    intermediate_size: int = key(256, "width of the MLP of a new model")
+    initializer_range: float = key(
+        0.05, "standard deviation of a new model's weights, about 0.5/√hidden_size: the usual 0.02 is for wide models"
+    )
+    max_positions: int = key(512, "longest sequence of a new model, in tokens")
+    vocabulary: int = key(384, "entries of the tokenizer trained for a new model (256 bytes and what it merges)")
+    dtype: DType = key("float32", "precision of the weights; bfloat16 for GPUs")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = key("sdpa", "attention kernel, as transformers names it")
+
+
+def build_causal_lm(config: ModelConfig, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
+    """A new causal LM with random weights and tied embeddings; call ``torch.manual_seed`` before."""
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.heads,
+        "max_position_embeddings": config.max_positions,
+        "initializer_range": config.initializer_range,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "attn_implementation": config.attention,
+    }
+    if config.architecture == "llama":
+        return LlamaForCausalLM(LlamaConfig(**sizes))
+    return Qwen2ForCausalLM(Qwen2Config(**sizes))
+
+
+def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    from lm.tokenizer import check_tokenizer
+
+    with hub_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    return check_tokenizer(tokenizer, name)
+
+
+def load_causal_lm(name: str, dtype: DType = "float32", attention: str = "sdpa") -> "PreTrainedModel":
+    """The language model at ``name``, a hub name or a folder; safetensors only, no remote code."""
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, name, dtype, attention)
+
+
+def load_token_scorer(name: str, outputs: int, dtype: DType = "float32", attention: str = "sdpa") -> "PreTrainedModel":
+    """The model at ``name`` with a head of ``outputs`` numbers a token: a critic (1) or a step scorer (2 classes).
+
+    A causal LM lends its trunk and gets a new head; a folder that holds such a model already is loaded whole.
+    """
+    from transformers import AutoModelForTokenClassification
+
+    model = _load(AutoModelForTokenClassification, name, dtype, attention, num_labels=outputs)
+    for module in model.modules():  # a regression target under dropout is noise: the scores must be a function
+        if module.__class__.__name__ == "Dropout":
+            module.p = 0.0
+    return model
+
+
+def _load(auto: Any, name: str, dtype: DType, attention: str, **extra: Any) -> "PreTrainedModel":
+    import torch
+    from transformers.utils import logging
+
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise UserError(f"{name!r} holds no config.json: it is not a model folder (a run's model is in RUN/model)")
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # "newly initialized: score.weight" is what we asked for
+    try:
+        with hub_errors(name):
+            return auto.from_pretrained(
+                name, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True,
+                trust_remote_code=False, **extra
+            )
+    finally:
+        logging.set_verbosity(level)
+
+
+def default_device() -> "torch.device":
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,314 @@
+"""A run: the folder that training writes, and everything in a training loop that is not the algorithm.
+
+    run = Run.open(config.folder, config, verb="ppo", resume=config.resume)
+    run.track(policy=policy, optimizer=optimizer)
+    for step in run.steps(config.steps, save_every=20, label="PPO"):
+        with run.timer("sample"):
+            ...
+        run.log(step, loss=loss)
+    run.finish(model=(policy, tokenizer))
+
+A run folder holds ``config.yaml`` (resolved), ``command.txt``, ``versions.json``, ``metrics.jsonl`` (the same to the
+byte whenever the seed is), ``timing.jsonl``, ``checkpoints/step-NNNNNN/`` and the exported models.
+"""
+
+import errno
+import fcntl
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from lm import checkpoint, plain_yaml, provenance
+from lm import config as configs
+from lm.errors import UserError
+from lm.progress import Bar, Shown, progress
+from lm.state import RandomState
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["MAY_CHANGE", "Run", "progress", "read_metrics", "read_timing", "stop_signals"]
+
+MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps"})
+_METRICS, _TIMING, _CHECKPOINTS, _LOCK = "metrics.jsonl", "timing.jsonl", "checkpoints", ".lock"
+_CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
+
+
+class Run:
+    """An open run folder. Make one with ``Run.open``."""
+
+    def __init__(self, folder: Path, verb: str, command: str, resuming: bool) -> None:
+        self.folder = folder
+        self._verb, self._command, self._resuming = verb, command, resuming
+        self._parts: dict[str, checkpoint.Stateful] = {"random": RandomState()}
+        self._seconds: dict[str, float] = {}
+        self._shown: dict[str, Shown] = {}
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        config: Any,
+        *,
+        verb: str,
+        resume: bool = False,
+        overwrite: bool = False,
+        argv: Sequence[str] | None = None,
+        may_change: frozenset[str] = MAY_CHANGE,
+    ) -> "Run":
+        """Start a run in ``folder``, or go on with the one there, and write down how it was made.
+
+        ``config`` is the frozen dataclass that says it all; ``argv`` the command, program first (default: this one).
+        ``overwrite`` deletes the run that is there (its own files only). ``may_change`` are the dotted keys, or
+        sections, in which a resumed run may differ. Raises UserError where the folder holds a run already, where that
+        run had another config, or where another process is writing to it.
+        """
+        if resume and overwrite:
+            raise UserError("resume=true and overwrite=true contradict each other; give one")
+        command = provenance.command(argv)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _lock(folder)
+        except OSError as error:
+            raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+        if overwrite:
+            _clear(folder)
+        started = (folder / _METRICS).exists() or bool(checkpoint.found(folder / _CHECKPOINTS))
+        if started and not resume:
+            raise UserError(f"{folder} holds a run; resume=true goes on with it, overwrite=true starts afresh")
+        if started:
+            _check_same(folder, config, may_change)
+        checkpoint.write_atomic(folder / _CONFIG, configs.to_yaml(config))
+        earlier = (folder / _COMMAND).read_text(encoding="utf-8") if started and (folder / _COMMAND).exists() else ""
+        checkpoint.write_atomic(folder / _COMMAND, f"{earlier}{command}\n")
+        versions = provenance.versions(getattr(config, "seed", None))
+        checkpoint.write_atomic(folder / _VERSIONS, json.dumps(versions, indent=1) + "\n")
+        if resume and not started:
+            print(f"rung {verb}: nothing to resume in {folder}; starting at step 0", file=sys.stderr)
+        return cls(folder, verb, command, resuming=started)
+
+    def track(self, **parts: checkpoint.Stateful) -> None:
+        """Name what a checkpoint holds: models, optimizers, schedulers, anything with state_dict and load_state_dict.
+
+        The states of Python's, NumPy's and torch's random generators are always in it.
+        """
+        self._parts |= parts
+
+    def steps(
+        self, total: int, *, save_every: int = 0, label: str = "step", keep: int = 2, show: Sequence[str] = ()
+    ) -> Generator[int, None, None]:
+        """The steps that remain of ``total``; saves after every ``save_every``-th (0: none) and after the last.
+
+        A resumed run first gets the state of its newest whole checkpoint, and its logs are cut to the steps before it.
+        The first Ctrl-C (or SIGTERM) lets the step end, saves and exits with 128 + the signal's number; the second
+        interrupts at once. ``show`` names the metrics beside the bar (default: the first three logged).
+        """
+        start = self._restore() if self._resuming else 0
+        for name in (_METRICS, _TIMING):
+            _cut(self.folder / name, start)
+        with stop_signals() as signals, progress(label, total, start) as bar:
+            for step in range(start, total):
+                began = time.perf_counter()
+                yield step
+                self._write_times(step, time.perf_counter() - began)
+                self._advance(bar, show)
+                done = step + 1
+                if signals or done == total or (save_every and done % save_every == 0):
+                    checkpoint.save(self.folder / _CHECKPOINTS, done, self._parts, keep)
+                    if signals:
+                        self._stop(done, total, signals[0])
+
+    def log(self, step: int, **metrics: Any) -> None:
+        """One line of ``metrics.jsonl``: {"step": ..., name: value}; a value is a number, a tensor, text or a list.
+
+        A number that is not finite is written as null and its name put under "nonfinite". Never log a time here.
+        """
+        values = {name: _number(value) for name, value in metrics.items()}
+        nonfinite = [name for name, value in values.items() if _finite(value) != value]
+        line = {"step": step} | {name: _finite(value) for name, value in values.items()}
+        _append(self.folder / _METRICS, line | ({"nonfinite": nonfinite} if nonfinite else {}))
+        self._shown |= {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+    def time(self, name: str, seconds: float) -> None:
+        """Add to what ``name`` took in this step; ``timing.jsonl`` gets one line a step, with the "total"."""
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
+    @contextmanager
+    def timer(self, name: str) -> Iterator[None]:
+        """Time the block and add it to what ``name`` took in this step."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.time(name, time.perf_counter() - began)
+
+    progress = staticmethod(progress)
+
+    def export(self, name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | None" = None) -> Path:
+        """Write ``folder/name`` for ``from_pretrained``, whole or not at all; returns its path."""
+        with checkpoint.atomic_folder(self.folder / name) as temporary:
+            checkpoint.save_model(temporary, model)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(temporary)
+        return self.folder / name
+
+    def finish(self, **models: Any) -> None:
+        """Export each model, or (model, tokenizer), under its name, and say where the run is."""
+        for name, model in models.items():
+            self.export(name, *(model if isinstance(model, tuple) else (model,)))
+        print(f"rung {self._verb}: done, in {self.folder}", file=sys.stderr)
+
+    def _restore(self) -> int:
+        """Load the newest whole checkpoint; returns the step it goes on with."""
+        folder = self.folder / _CHECKPOINTS
+        newest, complaints = checkpoint.newest_valid(folder)
+        for complaint in complaints:
+            print(f"rung {self._verb}: {complaint}", file=sys.stderr)
+        if newest is None and complaints:
+            raise UserError(f"every checkpoint in {folder} is damaged; overwrite=true starts afresh")
+        if newest is None:
+            print(f"rung {self._verb}: no checkpoint in {folder} yet; starting at step 0", file=sys.stderr)
+            return 0
+        step, path = newest
+        checkpoint.load(path, self._parts)
+        print(f"rung {self._verb}: going on from {path}", file=sys.stderr)
+        return step
+
+    def _stop(self, done: int, total: int, number: int) -> None:
+        print(f"rung {self._verb}: stopped after {done} of {total} steps, saved; to go on:", file=sys.stderr)
+        words = [word for word in provenance.split(self._command) if word not in ("overwrite=true", "resume=true")]
+        print(f"  {provenance.join([*words, 'resume=true'])}", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    def _write_times(self, step: int, total: float) -> None:
+        times = self._seconds | {"total": total}
+        _append(self.folder / _TIMING, {"step": step} | {name: round(value, 6) for name, value in times.items()})
+        self._seconds = {}
+
+    def _advance(self, bar: Bar, show: Sequence[str]) -> None:
+        names = list(show or self._shown)[:3]
+        bar.advance(1, **{name: self._shown[name] for name in names if name in self._shown})
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``, in order. Raises UserError where there are none to read."""
+    if not (folder / _METRICS).is_file():
+        raise UserError(f"{folder} has no {_METRICS}: it is not a run folder, or its run has logged nothing yet")
+    return _lines(folder / _METRICS)
+
+
+def read_timing(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``timing.jsonl``, in seconds; empty where the run had no steps."""
+    return _lines(folder / _TIMING)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """The signals (SIGINT, SIGTERM) that have asked the run to stop: one asks, the second does not ask."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"\nstopping after this step (again: stop at once, without saving)\n")
+
+    # Python hears signals in its main thread only; a signal that is ignored (nohup, a shell's &) stays so.
+    hears = threading.current_thread() is threading.main_thread()
+    numbers = [
+        n for n in (signal.SIGINT, signal.SIGTERM) if hears and signal.getsignal(n) not in (signal.SIG_IGN, None)
+    ]
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _lock(folder: Path) -> None:
+    """Two processes in one folder would tear each other's logs; the lock ends with the process."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):  # anything else: a file system without locks
+            raise UserError(f"another process is writing to {folder}; wait for it or choose another folder") from None
+
+
+def _clear(folder: Path) -> None:
+    for name in (_METRICS, _TIMING, _CONFIG, _COMMAND, _VERSIONS):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name == _CHECKPOINTS or checkpoint.is_ours(path):
+            shutil.rmtree(path)
+
+
+def _check_same(folder: Path, config: Any, may_change: frozenset[str]) -> None:
+    if not (folder / _CONFIG).exists():
+        raise UserError(f"{folder} has no {_CONFIG}, so it cannot be resumed; overwrite=true starts afresh")
+    old = _flat(plain_yaml.read_mapping(folder / _CONFIG))
+    new = _flat(plain_yaml.parse(configs.to_yaml(config)))
+    differ = [
+        f"{name} ({plain_yaml.dump(old.get(name), flow=True)} then, {plain_yaml.dump(new.get(name), flow=True)} now)"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, ...) != new.get(name, ...)
+        and not any(name == may or name.startswith(f"{may}.") for may in may_change)
+    ]
+    if differ:
+        raise UserError(f"{folder} was made with another config: {', '.join(differ)}; choose another folder")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _number(value: Any) -> Any:
+    """Tensors and NumPy values as Python numbers or lists of them."""
+    return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple) else value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole; a crash may have torn the last."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        lines += [line] if isinstance(line, dict) else []
+    return lines
+
+
+def _cut(path: Path, start: int) -> None:
+    """Keep the lines of steps before ``start``: the rest will be written again."""
+    if path.is_file():
+        kept = [line for line in _lines(path) if line.get("step", start) < start]
+        checkpoint.write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,113 @@
+"""``rung label``: sample solutions from a policy and label their steps, twice."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from lm.checkpoint import write_atomic
+from lm.config import key, part
+from lm.engine import Sampling, TransformersEngine
+from lm.models import default_device, load_causal_lm, load_tokenizer
+from lm.run import Run, read_metrics
+from lm.torch_setup import prepare_torch
+from prm.labelling import (
+    MONTE_CARLO,
+    SYMBOLIC,
+    RolloutCost,
+    add_costs,
+    agreement,
+    monte_carlo_labels,
+    symbolic_labels,
+)
+from prm.problems import BUILT_IN, ProblemsConfig, load_problems
+from prm.sample import sample_solutions
+from prm.scores import LabeledSolution, read_labeled, write_labeled
+from verifiers.solution import Problem
+
+Which = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Step labels for training and testing a process reward model."""
+
+    folder: Path = key(Path("runs/labels"), "the run folder; labels are in FOLDER/{train,test}.{symbolic,monte_carlo}.jsonl")
+    policy: str = key("runs/sft/model", "the model whose solutions are labelled: folder or hub name")
+    problems: ProblemsConfig = part(ProblemsConfig)
+    train_problems: int = key(2000, "training problems to solve", low=1)
+    test_problems: int = key(300, "held-out problems (of the validation split) to solve, for testing the PRM", low=1)
+    sampling: Sampling = part(Sampling, "how solutions are drawn", n=4)
+    rollouts: int = key(4, "N of the Monte Carlo label c/N; 0 leaves that labelling out", low=0)
+    batch_problems: int = key(100, "problems a batch; a run resumes at a batch", low=1)
+    engine_batch: int = key(512, "sequences sampled at once", low=1)
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    seed: int = key(0, "of the sampling")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    resume: bool = key(False, "go on with the run in the folder")
+    overwrite: bool = key(False, "delete the run in the folder first")
+
+
+def label(config: LabelConfig) -> None:
+    """Sample, label each step twice, and write the labels with a summary of how far the labellers agree."""
+    prepare_torch(config.seed, config.threads)
+    tokenizer = load_tokenizer(config.policy)
+    engine = TransformersEngine(load_causal_lm(config.policy).to(default_device()), tokenizer, config.engine_batch)
+    batches: list[tuple[Which, list[Problem]]] = []
+    for which, count in (("train", config.train_problems), ("test", config.test_problems)):
+        split: Literal["train", "validation"] = "train" if which == "train" else "validation"
+        problems = [e.problem for e in load_problems(config.problems, split, count, stream=2)]
+        size = config.batch_problems
+        batches += [(which, problems[i : i + size]) for i in range(0, len(problems), size)]  # type: ignore[misc]
+
+    run = Run.open(config.folder, config, verb="label", resume=config.resume, overwrite=config.overwrite)
+    built_in = config.problems.source == BUILT_IN
+    for step in run.steps(len(batches), save_every=1, label="labels"):
+        which, problems = batches[step]
+        seed = config.seed * 100_003 + step
+        samples = sample_solutions(engine, tokenizer, problems, config.sampling, 2 * seed, config.prompt)
+        labels = {SYMBOLIC: [symbolic_labels(solution, built_in) for solution, _ in samples]}
+        cost = RolloutCost(0, 0, 0, 0)
+        if config.rollouts:
+            draws = Sampling(config.sampling.temperature, config.sampling.top_p, config.sampling.max_tokens, config.rollouts)
+            labels[MONTE_CARLO], cost = monte_carlo_labels(
+                engine, tokenizer, samples, draws, 2 * seed + 1, config.prompt
+            )
+        for origin, items in labels.items():
+            write_labeled(_part(config.folder, step, origin), items)
+        run.log(step, solutions=len(samples), **asdict(cost))
+
+    _write_up(config, [which for which, _ in batches])
+    run.finish()
+
+
+def _part(folder: Path, step: int, origin: str) -> Path:
+    return folder / "parts" / f"{step:05d}.{origin}.jsonl"
+
+
+def _write_up(config: LabelConfig, which_of: Sequence[Which]) -> None:
+    """Join the parts into one file a split and labeller, and write summary.json."""
+    origins = [SYMBOLIC, MONTE_CARLO] if config.rollouts else [SYMBOLIC]
+    found: dict[str, list[LabeledSolution]] = {origin: [] for origin in origins}
+    for origin in origins:
+        for which in ("train", "test"):
+            steps = [step for step, w in enumerate(which_of) if w == which]
+            items = [item for step in steps for item in read_labeled(_part(config.folder, step, origin))]
+            write_labeled(config.folder / f"{which}.{origin}.jsonl", items)
+            found[origin] += items
+    judged = [x for item in found[SYMBOLIC] for x in item.labels if x is not None]
+    summary: dict[str, object] = {
+        "solutions": len(found[SYMBOLIC]),
+        "steps": sum(len(item.labels) for item in found[SYMBOLIC]),
+        "symbolic": {"judged": len(judged), "right": sum(judged) / max(1, len(judged))},
+    }
+    if config.rollouts:
+        rows = read_metrics(config.folder)
+        names = RolloutCost.__dataclass_fields__
+        summary["monte_carlo"] = asdict(add_costs([RolloutCost(**{n: row[n] for n in names}) for row in rows]))
+        summary["agreement"] = asdict(agreement(found[SYMBOLIC], found[MONTE_CARLO])) | {
+            "table_rows": ["symbolic wrong", "symbolic right"],
+            "table_columns": ["no roll-out right", "some right"],
+        }
+    write_atomic(config.folder / "summary.json", json.dumps(summary, indent=1) + "\n")

@@ -1,0 +1,172 @@
+"""``rung prm``: train a process reward model on labelled steps, and say how good it is on held-out ones."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lm.checkpoint import write_atomic
+from lm.config import key, part
+from lm.models import ModelConfig, build_causal_lm, default_device, load_token_scorer, load_tokenizer
+from lm.optim import learning_rate, make_optimizer, optimizer_step
+from lm.padding import by_length
+from lm.run import Run
+from lm.sft import FitConfig, batch_of
+from lm.tokenizer import train_tokenizer
+from lm.torch_setup import prepare_torch
+from prm.labelled_data import StepData, load_labelled
+from prm.metrics import (
+    auc,
+    best_threshold,
+    calibration_error,
+    constant_baseline,
+    first_error,
+    first_error_f1,
+    reliability,
+)
+from prm.scorer import TokenClassifierPRM, encode_steps, step_logits
+from prm.scores import LabeledSolution, StepScores
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PRMConfig:
+    """A step classifier on the trunk of a language model, read at the last token of each step."""
+
+    folder: Path = key(Path("runs/prm"), "the run folder; the PRM is saved in FOLDER/model")
+    data: StepData = part(StepData)
+    model: ModelConfig = part(ModelConfig, path="runs/sft/model")
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    max_tokens: int = key(1024, "longer solutions are cut at the last step that fits", low=8)
+    fit: FitConfig = part(FitConfig)
+    seed: int = key(0, "of the new head and the order of the data")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    resume: bool = key(False, "go on with the run in the folder")
+    overwrite: bool = key(False, "delete the run in the folder first")
+
+
+def train(config: PRMConfig) -> None:
+    """Train, write ``folder/model`` and ``folder/summary.json``."""
+    prepare_torch(config.seed, config.threads)
+    train_items, held_out, tests = load_labelled(config.data, config.seed)
+    model, tokenizer = _start(config, train_items)
+    model.to(default_device())
+    run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
+    fit_prm(run, model, _rows(tokenizer, train_items, config), config.fit, config.seed)
+    prm = TokenClassifierPRM(model, tokenizer, config.prompt, config.fit.micro_tokens)
+
+    threshold = choose_threshold(prm, held_out)
+    reports = {name: assess(prm, items, threshold) for name, items in tests.items()}
+    first = next(iter(reports.values()), {})
+    summary = first | {"tests": reports} if len(reports) > 1 else first
+    write_atomic(config.folder / "summary.json", json.dumps(summary, indent=1, default=str) + "\n")
+    for name, report in reports.items():
+        f1, base = report["first_error"], report["baseline"]
+        print(
+            f"{name}: step AUC {report['auc']:.3f} (constant {base['auc']:.3f}), calibration error "
+            f"{report['calibration_error']:.3f}, first-error F1 {100 * f1['f1']:.1f} "
+            f"(constant {100 * base['first_error']['f1']:.1f}, coin toss {100 * base['mixed_first_error']['f1']:.1f}) "
+            f"on {report['solutions']} solutions"
+        )
+    run.finish(model=(model, tokenizer))
+
+
+def _start(
+    config: PRMConfig, items: Sequence[LabeledSolution]
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The model at ``config.model.path`` with a two-class head, or a new one with a tokenizer of its own."""
+    if config.model.path is not None:
+        tokenizer = load_tokenizer(config.model.path)
+        return load_token_scorer(config.model.path, 2, config.model.dtype, config.model.attention), tokenizer
+    from transformers import AutoModelForTokenClassification
+
+    texts = {item.solution.problem.question: item.solution.text for item in items}
+    tokenizer = train_tokenizer((f"{q}\n{t}" for q, t in texts.items()), config.model.vocabulary)
+    sizes = build_causal_lm(config.model, tokenizer).config
+    sizes.num_labels = 2
+    return AutoModelForTokenClassification.from_config(sizes), tokenizer
+
+
+Row = tuple[list[int], list[int], list[float]]  # token ids, ends of the judged steps, their labels
+
+
+def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution], config: PRMConfig) -> list[Row]:
+    """What the model learns from: only the steps that somebody judged, cut where the solution grows too long."""
+    encoded = encode_steps(tokenizer, [item.solution for item in items], config.prompt)
+    rows = []
+    for item, (ids, ends) in zip(items, encoded, strict=True):
+        judged = [
+            (end, y) for end, y in zip(ends, item.labels, strict=True) if y is not None and end < config.max_tokens
+        ]
+        if judged:
+            rows.append((ids[: judged[-1][0] + 1], [end for end, _ in judged], [y for _, y in judged]))
+    return rows
+
+
+def fit_prm(run: Run, model: "PreTrainedModel", rows: Sequence[Row], config: FitConfig, seed: int) -> None:
+    """Minimise the cross-entropy of the (soft) labels, averaged over the judged steps of a batch."""
+    optimizer = make_optimizer(model, config.optim)
+    run.track(model=model, optimizer=optimizer)
+    model.train()
+    for step in run.steps(config.steps, save_every=config.save_every, label="PRM", show=["loss"]):
+        batch = batch_of(rows, config.batch, seed, step)
+        judged = sum(len(labels) for *_, labels in batch)
+        loss = 0.0
+        for indices in by_length([len(ids) for ids, *_ in batch], config.micro_tokens):
+            part_loss = step_loss(model, [batch[i] for i in indices]) / judged
+            part_loss.backward()
+            loss += float(part_loss.detach())
+        rate = learning_rate(config.optim, step, config.steps)
+        norm = optimizer_step(model, optimizer, config.optim, rate)
+        run.log(step, loss=loss, learning_rate=rate, grad_norm=norm)
+
+
+def step_loss(model: "PreTrainedModel", rows: Sequence[Row]) -> "torch.Tensor":
+    """Sum of −y log p − (1 − y) log(1 − p) over the judged steps of some rows; p is the model's P(right)."""
+    import torch
+
+    logits = step_logits(model, [(ids, ends) for ids, ends, _ in rows]).float()
+    right = torch.tensor([y for *_, labels in rows for y in labels], device=logits.device)
+    return torch.nn.functional.cross_entropy(logits, torch.stack([1 - right, right], 1), reduction="sum")
+
+
+def choose_threshold(prm: TokenClassifierPRM, items: Sequence[LabeledSolution]) -> float:
+    """The probability below which a step is called wrong: the one with the best first-error F1 on validation rows."""
+    scores = prm.score([item.solution for item in items])
+    return best_threshold([s.probabilities for s in scores], [item.first_error() for item in items])
+
+
+def assess(prm: TokenClassifierPRM, items: Sequence[LabeledSolution], threshold: float) -> dict:
+    """Every number of a PRM on labelled solutions, beside what a constant guess earns on the same."""
+    scores = prm.score([item.solution for item in items])
+    probabilities, labels = judged_steps(scores, items)
+    gold = [item.first_error() for item in items]
+    predicted = [first_error(s.probabilities, threshold) for s in scores]
+    return {
+        "solutions": len(items),
+        "steps": len(labels),
+        "threshold": threshold,
+        "auc": auc(probabilities, labels),
+        "calibration_error": calibration_error(probabilities, labels),
+        "first_error": asdict(first_error_f1(predicted, gold)),
+        "baseline": asdict(constant_baseline(labels, gold)),
+        "reliability": [asdict(row) for row in reliability(probabilities, labels)],
+    }
+
+
+def judged_steps(scores: Sequence[StepScores], items: Sequence[LabeledSolution]) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities, labels) of all judged steps, both (N,)."""
+    pairs = [
+        (p, y)
+        for s, item in zip(scores, items, strict=True)
+        for p, y in zip(s.probabilities, item.labels, strict=True)
+        if y is not None
+    ]
+    return np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])

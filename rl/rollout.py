@@ -1,0 +1,51 @@
+"""Sampling solutions: problems in, rollouts out."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from lm.engine import Completion, Engine, Sampling
+from lm.tokenizer import encode, prompt_text, token_ends
+from rl.batch import Rollout
+from verifiers.solution import Problem, Solution
+from verifiers.split import split_steps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def sample_rollouts(
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    seed: int,
+    prompt: str | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> list[Rollout]:
+    """``sampling.n`` rollouts of each problem, those of one problem side by side."""
+    prompts = encode(tokenizer, [prompt_text(tokenizer, p.question, prompt) for p in problems])
+    completions = engine.generate(prompts, sampling, seed, advance)
+    return [
+        make_rollout(tokenizer, problems[i // sampling.n], prompts[i // sampling.n], completion)
+        for i, completion in enumerate(completions)
+    ]
+
+
+def make_rollout(
+    tokenizer: "PreTrainedTokenizerBase", problem: Problem, prompt_ids: Sequence[int], completion: Completion
+) -> Rollout:
+    """Cut a completion into steps and find the token that ends each: the first one by which its last character stands."""
+    text, ends = token_ends(tokenizer, completion.token_ids)
+    steps = split_steps(text)
+    step_ends, token = [], 0
+    for step in steps:
+        while ends[token] < step.end:
+            token += 1
+        step_ends.append(token)
+    return Rollout(tuple(prompt_ids), completion, Solution(problem, text, steps), tuple(step_ends))
+
+
+def draw(problems: Sequence[Problem], count: int, seed: int, step: int) -> list[Problem]:
+    """The problems of one step: ``count`` different ones (all, if there are fewer), a function of seed and step alone."""
+    return random.Random(f"{seed}/{step}").sample(list(problems), min(count, len(problems)))

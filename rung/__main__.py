@@ -1,0 +1,8 @@
+"""``python -m rung`` is ``rung``."""
+
+import sys
+
+from rung.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

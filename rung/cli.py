@@ -1,0 +1,183 @@
+"""The command line: ``rung VERB [CONFIG.yaml] [key=value ...]``. A verb's own modules are imported when it runs."""
+
+import difflib
+import errno
+import importlib
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb does, in a line, and where its function and its config class are, as "module:name"."""
+
+    summary: str
+    function: str
+    config: str
+
+
+VERBS = {
+    "demo": Verb("every rung on built-in problems, from nothing to a report", "rung.demo:main", "rung.ladder:Ladder"),
+    "sft": Verb("train a first policy on worked solutions", "rung.sft:train", "rung.sft:SFTConfig"),
+    "label": Verb("label steps by rolling out from each of them", "prm.label:label", "prm.label:LabelConfig"),
+    "prm": Verb("train a process reward model on labelled steps", "prm.train:train", "prm.train:PRMConfig"),
+    "ppo": Verb("improve a policy by PPO with step rewards", "rl.train:train", "rl.train:PPOConfig"),
+    "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
+    "eval": Verb("measure how often a policy is right", "rung.evaluate:main", "rung.evaluate:EvalConfig"),
+    "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
+}
+
+_HELP = {"-h", "--help"}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the disk's fault, not ours
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: this process's, without the program); returns the exit status.
+
+    0 done, 2 the user has something to mend (one line on standard error), 130 interrupted. A bug of ours crashes.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments and arguments[0] in VERBS else ""
+    who = f"rung {verb}".strip()
+    try:
+        if verb:
+            _run(verb, arguments[1:])
+        else:
+            print(_without_verb(arguments))
+        sys.stdout.flush()
+        return 0
+    except UserError as error:
+        return _complain(f"{who}: {error}", 2)
+    except KeyboardInterrupt:
+        return _complain(f"{who}: interrupted", 130)
+    except BrokenPipeError:  # `rung --help | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail as well
+        return 128 + 13
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return _complain(f"{who}: cannot write {error.filename or 'output'}: {error.strerror}; free some space", 2)
+
+
+def _run(verb: str, arguments: Sequence[str]) -> None:
+    config_class = _load(VERBS[verb].config)
+    if _HELP & set(arguments):
+        print(verb_help(verb, config_class))
+        return
+    from lm.config import load
+    from lm.plain_yaml import read_mapping
+
+    path, overrides = _split(arguments)
+    if verb != "demo" and path is not None and isinstance(read_mapping(path).get(verb), dict):
+        # A ladder's file serves each of its stages: what the stages share is filled in from its top.
+        ladder = load(_load(VERBS["demo"].config), path, [f"{verb}.{override}" for override in overrides])
+        config = _load("rung.ladder:stage")(ladder, verb)
+    else:
+        config = load(config_class, path, overrides)
+    function: Callable[[Any], None] = _load(VERBS[verb].function)
+    function(config)
+
+
+def _split(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The config file, if one is given, and the overrides."""
+    paths: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            word = argument.lstrip("-").partition("=")[0].replace("-", "_") or "key"
+            raise UserError(f"no option {argument}; keys are set as {word}=value, without dashes (see --help)")
+        is_override = re.fullmatch(r"[\w.]*", argument.partition("=")[0]) and "=" in argument
+        (overrides if is_override else paths).append(argument)
+    if len(paths) > 1:
+        raise UserError(f"expected one config file, got {' and '.join(paths)}; other settings are key=value")
+    return (Path(paths[0]) if paths else None), overrides
+
+
+def _without_verb(arguments: Sequence[str]) -> str:
+    if not arguments or arguments[0] in _HELP:
+        return general_help()
+    if arguments[0] == "--version":
+        from rung import __version__
+
+        return f"rung {__version__}"
+    near = difflib.get_close_matches(arguments[0], VERBS, 1)
+    raise UserError(
+        f"no verb {arguments[0]!r}; " + (f"did you mean {near[0]}?" if near else f"one of {', '.join(VERBS)}")
+    )
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _complain(line: str, status: int) -> int:
+    print(" ".join(line.splitlines()), file=sys.stderr)
+    return status
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+def general_help() -> str:
+    """What ``rung --help`` prints."""
+    verbs = "\n".join(f"  {name:<8}{verb.summary}" for name, verb in VERBS.items())
+    return f"""Rung: process rewards for reasoning, one step at a time.
+
+usage: rung VERB [CONFIG.yaml] [key=value ...]
+
+{verbs}
+
+  rung VERB --help    every key of a verb: its type, its default and why it is there
+  rung --version      the version
+
+A YAML file holds what differs from the defaults, and key=value what differs from the file.
+A file with a section for each verb (sft:, prm:, ppo:, ...) serves them all."""
+
+
+def verb_help(verb: str, config_class: type) -> str:
+    """What ``rung VERB --help`` prints: every key as it would be typed, grouped by section, and two commands."""
+    from lm.config import describe
+
+    rows = describe(config_class)
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    left = min(max((len(f"{name}={default}") for name, _, default, _ in rows), default=0), width // 3)
+    lines = [f"rung {verb}: {VERBS[verb].summary}", "", f"usage: rung {verb} [CONFIG.yaml] [key=value ...]"]
+    section = None
+    for name, kind, default, reason in rows:
+        if name.rpartition(".")[0] != section:
+            section = name.rpartition(".")[0]
+            lines += ["", section or "keys, with their defaults"]
+        needed = default == "required"
+        typed, told = (f"{name}=", f"{kind}, required") if needed else (f"{name}={default}", kind)
+        lines += _row(typed, f"{reason} [{told}]", left, width)
+    return "\n".join([*lines, "", "examples", *(f"  {example}" for example in _examples(verb, rows))])
+
+
+def _row(typed: str, meaning: str, left: int, width: int) -> list[str]:
+    """``typed`` in the left column, or on a line of its own where it is too long, and what it means to the right."""
+    indent = " " * (left + 4)
+    meaning_lines = textwrap.wrap(meaning, max(width - len(indent), 30))
+    if len(typed) > left:
+        return [f"  {typed}", *(indent + line for line in meaning_lines)]
+    return [f"  {typed:<{left}}  {meaning_lines[0]}", *(indent + line for line in meaning_lines[1:])]
+
+
+def _examples(verb: str, rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """Two commands made of keys that exist: from a file, and with keys of the top and of a section."""
+    required = "".join(f" {name}=..." for name, _, default, _ in rows if default == "required")
+    given = [
+        (name, default) for name, _, default, _ in rows if re.fullmatch(r"[\w./-]+", default) and default != "required"
+    ]
+    top = [f"{name}={default}" for name, default in given if "." not in name and default != "null"][:1]
+    nested = [f"{name}={default}" for name, default in given if "." in name][:1]
+    return [f"rung {verb} my.yaml", " ".join([f"rung {verb}{required}", *top, *nested])]

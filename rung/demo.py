@@ -1,0 +1,141 @@
+"""``rung demo``: every stage of a ladder, one after the other, to a report. By default on built-in problems, in minutes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+from lm.checkpoint import write_atomic
+from lm.config import to_yaml
+from lm.errors import UserError
+from lm.progress import progress
+from lm.provenance import command
+from lm.run import read_metrics, stop_signals
+from prm.label import label
+from prm.train import train as train_prm
+from rl.train import PPOConfig
+from rl.train import train as train_ppo
+from rung.evaluate import evaluate
+from rung.ladder import Ladder, stage
+from rung.report import write_report
+from rung.sft import train as train_sft
+
+# What a stage leaves when it is done; a resumed ladder does not do it again.
+_LEAVES = {"sft": "sft/model", "label": "labels/summary.json", "prm": "prm/model", "eval": "eval/summary.json"}
+
+
+def main(ladder: Ladder) -> None:
+    """Run the ladder, print the final table and where the report is."""
+    from rich.console import Console
+
+    from rung.report_table import terminal_table
+
+    folder = ladder.folder
+    if (folder / "ladder.yaml").exists() and not (ladder.resume or ladder.overwrite):
+        raise UserError(f"{folder} holds a ladder; resume=true goes on with it, overwrite=true starts afresh")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "ladder.yaml", to_yaml(ladder))
+    write_atomic(folder / "command.txt", command(None) + "\n")
+    began = time.monotonic()
+
+    for verb, run in (("sft", train_sft), ("label", label), ("prm", train_prm)):
+        if _to_do(ladder, _LEAVES[verb]):
+            run(_resumable(stage(ladder, verb)))
+    train_arms(ladder)
+    if _to_do(ladder, _LEAVES["eval"]):
+        evaluate(stage(ladder, "eval"))
+    page = write_report(folder)
+
+    Console().print(terminal_table(json.loads((folder / _LEAVES["eval"]).read_text(encoding="utf-8"))))
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes; report: {page}")
+
+
+def _to_do(ladder: Ladder, leaves: str) -> bool:
+    done = ladder.resume and (ladder.folder / leaves).exists()
+    if done:
+        print(f"rung demo: {ladder.folder / leaves} is there, going on", file=sys.stderr)
+    return not done
+
+
+def _resumable(config: Any) -> Any:
+    """Resume only what has begun: a fresh stage of a resumed ladder starts in silence."""
+    return replace(config, resume=config.resume and (config.folder / "metrics.jsonl").exists())
+
+
+# -- the two arms --------------------------------------------------------------------------------------------------
+
+
+def train_arms(ladder: Ladder) -> None:
+    """PPO with process rewards and its outcome-only baseline: side by side where there are two cores, each with half."""
+    process: PPOConfig = stage(ladder, "ppo")
+    arms = [process]
+    if ladder.baseline:
+        outcome = replace(process.credit, form="outcome")
+        arms.append(replace(process, credit=outcome, folder=process.folder.with_name("ppo-outcome")))
+    arms = [_resumable(arm) for arm in arms if _to_do(ladder, f"{arm.folder.name}/model")]
+    cores = ladder.threads or os.cpu_count() or 1
+    if len(arms) < 2 or cores < 2 or _has_gpu():
+        for arm in arms:
+            train_ppo(arm)
+    else:
+        run_side_by_side([replace(arm, threads=arm.threads or cores // len(arms)) for arm in arms])
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run_side_by_side(arms: list[PPOConfig]) -> None:
+    """Each arm in a process of its own, with a bar for each. Ctrl-C stops them all after the step they are in."""
+    children: list[subprocess.Popen] = []
+    logs = [arm.folder.with_suffix(".log") for arm in arms]
+    with stop_signals() as signals, progress("PPO, all arms", sum(arm.steps for arm in arms)) as bar:
+        for arm, log in zip(arms, logs, strict=True):
+            config = arm.folder.with_suffix(".yaml")
+            write_atomic(config, to_yaml(arm))
+            with log.open("w") as out:
+                # A session of its own: a Ctrl-C in the terminal reaches the child once, from us.
+                words = [sys.executable, "-m", "rung", "ppo", str(config)]
+                children.append(subprocess.Popen(words, stdout=out, stderr=out, start_new_session=True))
+        try:
+            _watch(children, arms, bar, signals)
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child.terminate()
+                    child.wait()
+    for child, log in zip(children, logs, strict=True):
+        if signals:
+            print("rung demo: stopped; resume=true goes on", file=sys.stderr)
+            raise SystemExit(128 + signals[0])
+        if child.returncode:
+            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            raise UserError(f"an arm of PPO failed ({' '.join(last)}); all it said is in {log}")
+
+
+def _watch(children: list[subprocess.Popen], arms: list[PPOConfig], bar: Any, signals: list[int]) -> None:
+    seen, told = 0, False
+    while any(child.poll() is None for child in children):
+        if signals and not told:
+            told = True
+            for child in children:
+                if child.poll() is None:
+                    child.send_signal(signal.SIGINT)
+        if any(child.poll() not in (None, 0) for child in children) and not signals:
+            return  # one arm failed: the caller ends the others
+        rows = [read_metrics(arm.folder) if (arm.folder / "metrics.jsonl").exists() else [] for arm in arms]
+        done = sum(map(len, rows))
+        if done > seen:
+            shown = {arm.credit.form: r[-1]["accuracy"] for arm, r in zip(arms, rows, strict=True) if r}
+            bar.advance(done - seen, **shown)
+            seen = done
+        time.sleep(0.5)
+    total = sum(len(read_metrics(arm.folder)) for arm in arms if (arm.folder / "metrics.jsonl").exists())
+    if total > seen:
+        bar.advance(total - seen)

@@ -1,0 +1,175 @@
+"""``rung eval``: how often policies are right on held-out problems, alone and with a PRM's help, with intervals."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lm.checkpoint import write_atomic
+from lm.config import key, part, to_yaml
+from lm.engine import Sampling, TransformersEngine
+from lm.errors import UserError
+from lm.models import default_device, load_causal_lm, load_tokenizer
+from lm.progress import progress
+from lm.torch_setup import prepare_torch
+from prm.labelling import symbolic_labels
+from prm.problems import BUILT_IN, ProblemsConfig, load_problems
+from prm.sample import sample_solutions
+from prm.scorer import TokenClassifierPRM, load_prm
+from rung.statistics import best_of_n, bootstrap_interval, majority, paired_bootstrap, pass_at_k
+from verifiers.equal import equal
+from verifiers.solution import Problem, Solution, Verdict
+from verifiers.verify import verify_solution
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Greedy accuracy, pass@k, majority@k and best-of-k of some policies on the same held-out problems."""
+
+    folder: Path = key(Path("runs/eval"), "summary.json and samples.jsonl are written here")
+    policies: dict[str, str] = key({"sft": "runs/sft/model"}, "name: folder or hub name; each pair is compared")
+    prm: str | None = key("runs/prm/model", "the process reward model for best-of-k; null leaves it out")
+    problems: ProblemsConfig = part(ProblemsConfig)
+    count: int | None = key(1000, "test problems; null takes all of a file")
+    sampling: Sampling = part(Sampling, "how the k = n samples are drawn", n=8)
+    shown: int = key(40, "problems whose greedy solutions are kept, with step scores, for the report", low=0)
+    engine_batch: int = key(512, "sequences sampled at once", low=1)
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    seed: int = key(0, "of the samples and the bootstrap")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What one policy earned on each of P problems; every field is (P,), in [0, 1]."""
+
+    greedy: np.ndarray
+    pass_at_k: np.ndarray
+    majority: np.ndarray
+    best_of_n: np.ndarray | None
+
+
+def evaluate(config: EvalConfig) -> dict:
+    """Evaluate, write ``folder/summary.json`` and ``folder/samples.jsonl``, and return the summary."""
+    prepare_torch(config.seed, config.threads)
+    if not config.policies:
+        raise UserError("policies is empty: give at least one, for example policies={sft: runs/sft/model}")
+    problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
+    prm = load_prm(config.prm, prompt=config.prompt) if config.prm is not None else None
+    outcomes: dict[str, Outcomes] = {}
+    samples: list[dict] = []
+    for name, path in config.policies.items():
+        outcomes[name], shown = measure(name, path, prm, problems, config)
+        samples += shown
+    k = str(config.sampling.n)
+    summary = {
+        "problems": len(problems),
+        "k": config.sampling.n,
+        "arms": [_arm(name, o, k, config.seed) for name, o in outcomes.items()],
+        "paired": _pairs(outcomes, config.seed),
+    }
+    config.folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(config.folder / "config.yaml", to_yaml(config))
+    write_atomic(config.folder / "samples.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
+    write_atomic(config.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def main(config: EvalConfig) -> None:
+    """``rung eval``: evaluate and print the table."""
+    from rich.console import Console
+
+    from rung.report_table import terminal_table
+
+    Console().print(terminal_table(evaluate(config)))
+
+
+def measure(
+    name: str, path: str, prm: TokenClassifierPRM | None, problems: Sequence[Problem], config: EvalConfig
+) -> tuple[Outcomes, list[dict]]:
+    """One policy's outcomes on all problems, and its first greedy solutions with step scores for the report."""
+    tokenizer = load_tokenizer(path)
+    engine = TransformersEngine(load_causal_lm(path).to(default_device()), tokenizer, config.engine_batch)
+    k = config.sampling.n
+    with progress(f"eval {name}", (2 if k > 1 else 1) * len(problems)) as bar:
+        one = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
+        greedy = [s for s, _ in sample_solutions(engine, tokenizer, problems, one, 0, config.prompt, bar.advance)]
+        drawn = [
+            s
+            for s, _ in sample_solutions(
+                engine, tokenizer, problems, config.sampling, config.seed, config.prompt, bar.advance
+            )
+        ]
+    verdicts = [verify_solution(s) for s in greedy]
+    sampled = [verify_solution(s) for s in drawn]
+    groups = [sampled[i : i + k] for i in range(0, len(sampled), k)]
+    best = None
+    if prm is not None:
+        scores = np.array([s.aggregate("min") for s in prm.score(drawn)]).reshape(-1, k)
+        best = np.array(
+            [best_of_n(row, [v.correct for v in group]) for row, group in zip(scores, groups, strict=True)]
+        )
+    outcomes = Outcomes(
+        np.array([float(v.correct) for v in verdicts]),
+        np.array([pass_at_k(k, sum(v.correct for v in g), k) for g in groups]),
+        np.array([majority(answer_classes([v.predicted for v in g]), [v.correct for v in g]) for g in groups]),
+        best,
+    )
+    built_in = config.problems.source == BUILT_IN
+    return outcomes, _shown(name, greedy[: config.shown], verdicts, prm, built_in)
+
+
+def answer_classes(answers: Sequence[str | None]) -> list[int | None]:
+    """A key for each answer, equal where the verifier calls the answers equal; None where there is no answer."""
+    classes: list[str] = []
+    keys: list[int | None] = []
+    for answer in answers:
+        if answer is None:
+            keys.append(None)
+            continue
+        known = next((i for i, other in enumerate(classes) if answer == other or equal(answer, other)), None)
+        if known is None:
+            known = len(classes)
+            classes.append(answer)
+        keys.append(known)
+    return keys
+
+
+def _arm(name: str, o: Outcomes, k: str, seed: int) -> dict:
+    metrics: dict = {"name": name, "greedy": asdict(bootstrap_interval(o.greedy, seed))}
+    for label, values in (("pass@k", o.pass_at_k), ("majority@k", o.majority), ("best_of_n", o.best_of_n)):
+        if values is not None:
+            metrics[label] = {k: asdict(bootstrap_interval(values, seed))}
+    return metrics
+
+
+def _pairs(outcomes: dict[str, Outcomes], seed: int) -> list[dict]:
+    """Greedy accuracy of each later policy minus each earlier one, on the same problems."""
+    names = list(outcomes)
+    return [
+        {"a": b, "b": a, "metric": "greedy"}
+        | asdict(paired_bootstrap(outcomes[b].greedy, outcomes[a].greedy, seed))
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    ]
+
+
+def _shown(
+    arm: str, solutions: Sequence[Solution], verdicts: Sequence[Verdict], prm: TokenClassifierPRM | None, built_in: bool
+) -> list[dict]:
+    scores = [s.probabilities.tolist() for s in prm.score(solutions)] if prm else [[None] * len(s.steps) for s in solutions]
+    rows = []
+    for solution, verdict, p in zip(solutions, verdicts, scores, strict=False):
+        labels = symbolic_labels(solution, built_in).labels
+        steps = [
+            {"start": s.start, "end": s.end, "score": score, "label": label}
+            for s, score, label in zip(solution.steps, p, labels, strict=True)
+        ]
+        problem = solution.problem
+        rows.append(
+            {"arm": arm, "id": problem.id, "question": problem.question, "gold": problem.answer, "text": solution.text}
+            | {"steps": steps, "correct": verdict.correct, "predicted": verdict.predicted, "reason": verdict.reason}
+        )
+    return rows

@@ -1,0 +1,59 @@
+"""``rung sft``: a first policy from worked solutions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm.config import key, part
+from lm.errors import UserError
+from lm.models import ModelConfig, build_causal_lm, default_device, load_causal_lm, load_tokenizer
+from lm.run import Run
+from lm.sft import FitConfig, Pair, fit_lm
+from lm.tokenizer import encode, prompt_text, train_tokenizer
+from lm.torch_setup import prepare_torch
+from prm.problems import ProblemsConfig, load_problems
+from verifiers.solution import Example
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Supervised fine-tuning on the worked solutions of a problem source."""
+
+    folder: Path = key(Path("runs/sft"), "the run folder; the policy is saved in FOLDER/model")
+    problems: ProblemsConfig = part(ProblemsConfig)
+    examples: int | None = key(4000, "worked solutions to learn from; null takes all")
+    model: ModelConfig = part(ModelConfig)
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    fit: FitConfig = part(FitConfig)
+    seed: int = key(0, "of the weights and the order of the data")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    resume: bool = key(False, "go on with the run in the folder")
+    overwrite: bool = key(False, "delete the run in the folder first")
+
+
+def train(config: SFTConfig) -> None:
+    """Train (or fine-tune) a causal LM and write ``folder/model``."""
+    prepare_torch(config.seed, config.threads)
+    examples = [e for e in load_problems(config.problems, "train", config.examples, stream=1) if e.solution]
+    held_out = [e for e in load_problems(config.problems, "validation", 200) if e.solution]
+    if not examples:
+        raise UserError(f"problems.source {config.problems.source!r} has no worked solutions to learn from")
+    if config.model.path is None:
+        tokenizer = train_tokenizer(
+            (f"{e.problem.question}\n{e.solution}" for e in examples), config.model.vocabulary
+        )
+        model = build_causal_lm(config.model, tokenizer)
+    else:
+        tokenizer = load_tokenizer(config.model.path)
+        model = load_causal_lm(config.model.path, config.model.dtype, config.model.attention)
+    model.to(default_device())
+
+    run = Run.open(config.folder, config, verb="sft", resume=config.resume, overwrite=config.overwrite)
+    pairs, held_out_pairs = (_pairs(tokenizer, es, config) for es in (examples, held_out))
+    fit_lm(run, model, pairs, held_out_pairs, config.fit, config.seed)
+    run.finish(model=(model, tokenizer))
+
+
+def _pairs(tokenizer, examples: list[Example], config: SFTConfig) -> list[Pair]:  # type: ignore[no-untyped-def]
+    prompts = encode(tokenizer, [prompt_text(tokenizer, e.problem.question, config.prompt) for e in examples])
+    responses = encode(tokenizer, [e.solution or "" for e in examples])
+    return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]

@@ -1,0 +1,352 @@
+"""Two parsed answers compared by their structure: lists, tuples, sets, matrices, statements; scalars at the leaves."""
+
+from typing import Literal
+
+from verifiers.nodes import Node, Unreadable, difference, key, number, symbols, walk
+from verifiers.policy import Policy
+from verifiers.rounding import rounded
+from verifiers.scalar import same_value
+from verifiers.sets import real_set, same_set
+from verifiers.shape import (
+    ORDER,
+    Item,
+    all_equal,
+    as_ratio,
+    composite,
+    core,
+    entries,
+    is_collection,
+    is_sequence,
+    item_key,
+    items,
+    lettered,
+    measured,
+    names,
+    plain_words,
+    proportion,
+    residue,
+    set_like,
+    stated,
+)
+from verifiers.units import measure
+from verifiers.words import NO_SOLUTION, NUMBER_WORDS, UNITS
+
+Rung = Literal["string", "canonical form", "exact", "numeric", "structure", "limit"]
+_COST: dict[str, int] = {"string": 0, "canonical form": 1, "exact": 2, "structure": 3, "numeric": 4, "limit": 5}
+
+MAX_ITEMS = 24  # of an unordered list: comparing them is quadratic
+MAX_NODES = 6_000  # compared in all, so that no pair takes long
+
+
+def _pair(node: Node) -> tuple[object, object]:
+    assert isinstance(node.value, tuple)
+    return node.value[0], node.value[1]
+
+
+class Comparison:
+    """One comparison; ``rung`` is the dearest rung it needed and ``detail`` the first difference found."""
+
+    def __init__(self, policy: Policy, spent: list[int] | None = None) -> None:
+        self.policy = policy
+        self.spent = [0] if spent is None else spent  # nodes compared so far, candidates included
+        self.rung: Rung = "canonical form"
+        self.detail = ""
+
+    def note(self, rung: str) -> None:
+        if _COST[rung] > _COST[self.rung]:
+            self.rung = rung  # type: ignore[assignment]
+
+    def differ(self, why: str) -> bool:
+        self.detail = self.detail or why
+        return False
+
+    def same(self, a: Node, b: Node) -> bool | None:
+        """True, False, or None where it cannot be told."""
+        a, b = core(a), core(b)
+        if a == b:
+            return True
+        if (a.op == "clock") != (b.op == "clock"):
+            a, b = as_ratio(a), as_ratio(b)
+        if "text" in (a.op, b.op):
+            return self.same_text(a, b)
+        if a.op == b.op and a.op in ("base", "clock"):
+            return self.same_mark(a, b)
+        if "mod" in (a.op, b.op):
+            return self.same_modulo(a, b)
+        if set_like(a) or set_like(b):
+            verdict = self.same_sets(a, b)
+            if verdict is not None:
+                return verdict
+        if a.op == "matrix" or b.op == "matrix":
+            return self.same_matrix(a, b)
+        if "ratio" in (a.op, b.op):
+            return self.same_ratio(a, b)
+        if is_sequence(a) and is_sequence(b):
+            return self.same_sequence(a, b)
+        if is_collection(a) or is_collection(b):
+            return self.same_collection(a, b)
+        if a.op == "chain" or b.op == "chain":
+            return self.same_statement(a, b)
+        if any(side.op in ("group", "setop", "base", "clock") for side in (a, b)):
+            return self.structural(a, b)
+        return self.same_scalar(a, b)
+
+    # --- leaves
+
+    def same_scalar(self, a: Node, b: Node) -> bool | None:
+        (value_a, kind_a), (value_b, kind_b) = measured(a), measured(b)
+        if (kind_a in UNITS) != (kind_b in UNITS):  # "1 m" beside "100 cm" is no product
+            (value_a, kind_a), (value_b, kind_b) = lettered(value_a, kind_a), lettered(value_b, kind_b)
+        if kind_a == kind_b == "" or (kind_a == kind_b and kind_a in "%°"):
+            return self.value(value_a, value_b)
+        kinds = {kind_a, kind_b}
+        if "%" in kinds:
+            return self.same_percent(value_a, value_b, kind_a, kind_b)
+        if kinds == {"°", ""}:
+            radians = [
+                Node("degree", (value,)) if kind else value for value, kind in ((value_a, kind_a), (value_b, kind_b))
+            ]
+            return (self.policy.degrees_optional and self.value(value_a, value_b)) or self.value(*radians)
+        if "°" in kinds:
+            return self.differ("an angle and another measure")
+        if "" in kinds:
+            if not self.policy.units_optional:
+                return self.differ("one has a unit and the other has none")
+            return self.value(value_a, value_b)
+        measure_a, measure_b = measure(kind_a), measure(kind_b)
+        if measure_a is None or measure_b is None:
+            return self.value(value_a, value_b)
+        if measure_a[0] != measure_b[0]:
+            return self.differ(f"{kind_a} and {kind_b} measure different things")
+        scaled = Node("mul", (value_a, number(measure_a[1]))), Node("mul", (value_b, number(measure_b[1])))
+        return self.value(*scaled)
+
+    def same_percent(self, a: Node, b: Node, kind_a: str, kind_b: str) -> bool | None:
+        verdicts: list[bool | None] = []
+        if self.policy.percent_sign_optional:
+            verdicts.append(self.value(a, b))
+        if self.policy.percent_is_fraction and {kind_a, kind_b} == {"%", ""}:
+            whole, part = (b, a) if kind_a == "%" else (a, b)
+            verdicts.append(self.value(Node("div", (part, number(100))), whole))
+        return True if True in verdicts else None if None in verdicts else False
+
+    def value(self, a: Node, b: Node) -> bool | None:
+        self.spent[0] += sum(1 for tree in (a, b) for _ in walk(tree))
+        if self.spent[0] > MAX_NODES:
+            raise Unreadable("too many parts to compare")
+        verdict, rung = same_value(a, b)
+        if verdict is False and rounded(a, b, self.policy.rounding_digits):
+            verdict, rung = True, "numeric"
+        self.note(rung)
+        if verdict is False:
+            self.differ("the values differ")
+        return verdict
+
+    def same_text(self, a: Node, b: Node) -> bool | None:
+        words = [plain_words(str(side.value)) if side.op == "text" else None for side in (a, b)]
+        if words[0] is not None and words[1] is not None:
+            return True if words[0] == words[1] else self.differ("different words")
+        text, other = (words[0], b) if words[0] is not None else (words[1], a)
+        if text in NO_SOLUTION and other == Node("sym", (), "∅"):
+            return True
+        first = str(text).split(" ")[0]  # "three", "three apples"
+        if first in NUMBER_WORDS and (text == first or (self.policy.units_optional and not measured(other)[1])):
+            return self.same(number(NUMBER_WORDS[first]), other)
+        return self.differ("words and mathematics")
+
+    def same_mark(self, a: Node, b: Node) -> bool:
+        """Numerals with the same base, and times of day with am or pm on one side at least."""
+        if a.op == "base":
+            (digits_a, base_a), (digits_b, base_b) = _pair(a), _pair(b)
+            same = base_a == base_b and str(digits_a).lstrip("0") == str(digits_b).lstrip("0")
+            return same or self.differ("different numerals, or different bases")
+        (minutes_a, half_a), (minutes_b, half_b) = _pair(a), _pair(b)
+        loose = "" in (half_a, half_b) and (minutes_a - minutes_b) % 720 == 0  # type: ignore[operator]
+        return minutes_a == minutes_b or loose or self.differ("different times")
+
+    # --- several values
+
+    def same_sets(self, a: Node, b: Node) -> bool | None:
+        left, right = real_set(a), real_set(b)
+        if left is None or right is None:
+            return None
+        self.note("structure")
+        verdict = same_set(left, right)
+        return self.differ("different sets of reals") if verdict is False else verdict
+
+    def same_matrix(self, a: Node, b: Node) -> bool | None:
+        self.note("structure")
+        items_a, shape_a = entries(a)
+        items_b, shape_b = entries(b)
+        if items_a is None or items_b is None:
+            if "chain" in (a.op, b.op):
+                return self.same_statement(a, b)
+            return self.differ("only one is a matrix")
+        flat = "tuple" in (shape_a, shape_b) and 1 in (shape_b if shape_a == "tuple" else shape_a or (1,))  # type: ignore[operator]
+        if not flat and shape_a != shape_b:
+            return self.differ("matrices of different shapes")
+        return self.all_same(items_a, items_b)
+
+    def same_sequence(self, a: Node, b: Node) -> bool | None:
+        self.note("structure")
+        if a.value != b.value and (len(a.args) == 2 or {str(a.value), str(b.value)} & {"(]", "[)"}):
+            return self.differ("different brackets")
+        return self.all_same(a.args, b.args)
+
+    def all_same(self, left: tuple[Node, ...], right: tuple[Node, ...]) -> bool | None:
+        if len(left) != len(right):
+            return self.differ(f"{len(left)} parts and {len(right)} parts")
+        outcome: bool | None = True
+        for x, y in zip(left, right, strict=True):
+            verdict = self.same(x, y)
+            if verdict is False:
+                return False
+            outcome = outcome and verdict
+        return outcome
+
+    def same_ratio(self, a: Node, b: Node) -> bool | None:
+        self.note("structure")
+        if a.op == b.op == "ratio":
+            if len(a.args) != len(b.args):
+                return self.differ("ratios of different lengths")
+            first_a, first_b = a.args[0], b.args[0]
+            crossed = [
+                self.value(Node("mul", (x, first_b)), Node("mul", (y, first_a)))
+                for x, y in zip(a.args[1:], b.args[1:], strict=True)
+            ]
+            return False if False in crossed else None if None in crossed else True
+        ratio, other = (a, b) if a.op == "ratio" else (b, a)
+        if other.op == "chain":
+            return self.same_statement(a, b)
+        if len(ratio.args) != 2 or is_collection(other) or other.op in ("group", "matrix", "clock", "base"):
+            return self.differ("a ratio and something else")
+        return self.same(Node("div", ratio.args), other) or self.differ("a ratio and another value")
+
+    def same_collection(self, a: Node, b: Node) -> bool | None:
+        """Solutions in any order, named ("x = 2, y = 3") or not; a bare list may also stand for a tuple, in order."""
+        self.note("structure")
+        items_a, items_b = items(a), items(b)
+        named_a, named_b = names(items_a), names(items_b)
+        if items_a and items_b and bool(named_a) != bool(named_b) and not self.policy.names_optional:
+            return self.differ("only one names its values")
+        tupled = next((x for x in (a, b) if x.op == "group" and x.value != "{}" and len(items(x)) == 1), None)
+        if tupled is not None:
+            other = items_b if tupled is a else items_a
+            if len(other) > 1 and (tupled.value == "()" and "{}" not in (a.value, b.value)):
+                return self.all_same(tuple(v for _, v in other), tupled.args)
+        if named_a and named_b:
+            return self.matched(items_a, items_b, names=True)
+        if self.policy.ordered_lists and "{}" not in (a.value, b.value):
+            return self.all_same(tuple(v for _, v in items_a), tuple(v for _, v in items_b))
+        return self.matched(items_a, items_b, names=False)
+
+    def matched(self, left: list[Item], right: list[Item], *, names: bool) -> bool | None:
+        """Whether each item has an equal partner on the other side."""
+        left, right = self.without_repeats(left), self.without_repeats(right)
+        if len(left) != len(right):
+            return self.differ(f"{len(left)} values and {len(right)} values")
+        if len(left) > MAX_ITEMS:
+            return True if sorted(map(item_key, left)) == sorted(map(item_key, right)) else None
+        unmatched, unsure = list(right), False
+        for name, value in left:
+            for index, (other_name, other) in enumerate(unmatched):
+                if names and name != other_name:
+                    continue
+                verdict = Comparison.same(self.quietly(), value, other)
+                unsure = unsure or verdict is None
+                if verdict:
+                    del unmatched[index]
+                    break
+            else:
+                return None if unsure else self.differ("a value of one is missing in the other")
+        return True
+
+    def quietly(self) -> "Comparison":
+        """A comparison for one of several candidates: its differences are no reason for the verdict."""
+        inner = Comparison(self.policy, self.spent)
+        inner.rung = self.rung
+        return inner
+
+    def without_repeats(self, items: list[Item]) -> list[Item]:
+        """Each solution once: "15 39/40 or 639/40" is one; but "75, 75" stays two, for it is no set."""
+        if len(items) > MAX_ITEMS:
+            return list({item_key(item): item for item in items}.values())
+        kept: list[Item] = []
+        for name, value in items:
+            if not any(name == other_name and self.quietly().same(value, other) for other_name, other in kept):
+                kept.append((name, value))
+        said_twice = len(kept) == 1 and len({item_key(item) for item in items}) == 1
+        return items if said_twice else kept
+
+    # --- statements
+
+    def same_statement(self, a: Node, b: Node) -> bool | None:
+        self.note("structure")
+        if a.op == b.op == "chain":
+            return self.same_chains(a, b)
+        statement, value = (a, b) if a.op == "chain" else (b, a)
+        meant = stated(statement)
+        if meant is None and all_equal(statement):
+            meant = self.numeric_statement(statement)
+        if meant is None or not self.policy.names_optional:
+            return self.differ("a statement and a value that it does not state")
+        return self.same(meant, value)
+
+    def numeric_statement(self, statement: Node) -> Node | None:
+        """The value that "17 mod 5 = 2" states, if it is true."""
+        if any(symbols(side) for side in statement.args):
+            return None
+        true = all(self.quietly().same(x, y) for x, y in zip(statement.args, statement.args[1:], strict=False))
+        return statement.args[-1] if true else None
+
+    def same_chains(self, a: Node, b: Node) -> bool | None:
+        if all_equal(a) and all_equal(b):
+            return self.same_equations(a, b)
+        if len(a.args) == len(b.args) == 2:
+            sign_a, sign_b = a.value[0], b.value[0]  # type: ignore[index]
+            if sign_a in ORDER and sign_b in ORDER:
+                return self.same_inequality(a, b)
+        if a.value == b.value and len(a.args) == len(b.args):
+            return self.all_same(a.args, b.args)
+        return self.differ("different statements")
+
+    def same_equations(self, a: Node, b: Node) -> bool | None:
+        """The same sides, or left minus right proportional: "2x + 4y = 3" and "y = 3/4 - x/2"."""
+        if len(a.args) == len(b.args) and self.quietly().all_same(a.args, b.args):
+            return True
+        if len(a.args) != 2 or len(b.args) != 2:
+            last_a, last_b = stated(a), stated(b)
+            if last_a is not None and last_b is not None and a.args[0] == b.args[0]:
+                return self.same(last_a, last_b)
+            return self.differ("different equations")
+        if any(composite(side) for side in (*a.args, *b.args)):
+            if key(a.args[0]) == key(b.args[0]):
+                return self.same(a.args[1], b.args[1])
+            return self.differ("different equations")
+        if self.quietly().all_same(a.args, b.args[::-1]):
+            return True
+        scale = proportion(difference(*a.args), difference(*b.args))
+        return scale is not None or self.differ("the equations have different solutions")
+
+    def same_inequality(self, a: Node, b: Node) -> bool | None:
+        sign_a, sign_b = str(a.value[0]), str(b.value[0])  # type: ignore[index]
+        scale = proportion(difference(*a.args), difference(*b.args))
+        if scale is None:
+            return self.differ("different inequalities")
+        return (sign_a if scale > 0 else ORDER[sign_a]) == sign_b or self.differ("inequalities the other way round")
+
+    def same_modulo(self, a: Node, b: Node) -> bool | None:
+        if a.op == b.op == "mod":
+            return self.all_same((residue(a.args[0]), a.args[1]), (residue(b.args[0]), b.args[1]))
+        with_modulus, other = (a, b) if a.op == "mod" else (b, a)
+        return self.same(residue(with_modulus.args[0]), other)
+
+    def structural(self, a: Node, b: Node) -> bool | None:
+        """Part by part, for what has no value: symbolic intervals, unions of named sets."""
+        self.note("structure")
+        if a.op != b.op or a.value != b.value or len(a.args) != len(b.args) or not a.args:
+            return self.differ("different kinds of answer")
+        verdict = self.quietly().all_same(a.args, b.args)
+        if verdict is False and a.op == "setop" and a.value in ("cup", "cap"):
+            verdict = self.quietly().all_same(a.args, b.args[::-1])
+        return self.differ("different parts") if verdict is False else verdict

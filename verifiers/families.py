@@ -1,0 +1,275 @@
+"""Built-in problems: seeded, unlimited, with worked solutions and an exact check of every step.
+
+Five families, each in levels 1 to 4 (more operations, larger terms). A worked solution rewrites the problem one
+operation at a time, one line a step, and ends in ``#### answer``, so every step denotes either an expression with the
+value of the answer or an equation that only the answer solves. That is what :func:`step_right` checks, in exact
+rational arithmetic: a step is right when it still says the truth about the problem, wherever it came from.
+"""
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Literal
+
+from verifiers.rational import evaluate
+from verifiers.solution import Example, Problem
+
+Split = Literal["train", "validation", "test"]
+Worked = tuple[str, list[str], str]  # question, the lines of its solution, answer
+ANSWER_MARK = "####"
+SKIP = 0.6  # how often a hasty author leaves out a line
+LARGEST = 12  # numbers stay within 0..LARGEST (numerators too): few enough facts for a tiny model to learn
+
+
+def _finish(question: str, lines: Sequence[str], answer: Fraction | int) -> Worked:
+    return question, [*lines, f"{ANSWER_MARK} {answer}"], str(answer)
+
+
+# -- arithmetic: expressions as nested tuples (operator, left, right) or an int ------------------------------------
+
+Expression = int | tuple[str, "Expression", "Expression"]
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2}
+
+
+def _value(e: Expression) -> int:
+    if isinstance(e, int):
+        return e
+    operator, left, right = e
+    a, b = _value(left), _value(right)
+    return a + b if operator == "+" else a - b if operator == "-" else a * b
+
+
+def _show(e: Expression, parent: int = 0, on_right: bool = False) -> str:
+    if isinstance(e, int):
+        return str(e)
+    operator, left, right = e
+    level = _PRECEDENCE[operator]
+    text = _show(left, level) + operator + _show(right, level, on_right=True)
+    return f"({text})" if level < parent or (level == parent and on_right) else text
+
+
+def _reduce(e: Expression) -> Expression:
+    """Carry out one operation: the leftmost innermost one."""
+    if isinstance(e, int):
+        return e
+    operator, left, right = e
+    if not isinstance(left, int):
+        return operator, _reduce(left), right
+    if not isinstance(right, int):
+        return operator, left, _reduce(right)
+    return _value(e)
+
+
+def _reductions(e: Expression) -> list[str]:
+    """All rewrites after the first line and before the value itself."""
+    lines = []
+    while not isinstance(e := _reduce(e), int):
+        lines.append(_show(e))
+    return lines
+
+
+def _apart(rng: random.Random, value: int) -> Expression:
+    """One operation on two numbers that gives ``value``."""
+    choices = [("+", a, value - a) for a in range(value + 1)]
+    choices += [("-", a, a - value) for a in range(value, LARGEST + 1)]
+    pairs = [(a, value // a) for a in range(2, 10) if value and value % a == 0 and 2 <= value // a < 10]
+    kinds: list[list[tuple[str, int, int]]] = [
+        [c for c in choices if c[0] == "+"],
+        [c for c in choices if c[0] == "-"],
+        [("*", a, b) for a, b in pairs],
+    ]
+    return rng.choice(rng.choice([k for k in kinds if k]))
+
+
+def _chain(rng: random.Random, level: int) -> Worked:
+    """Sums and differences from left to right: ``8+4-3+2``."""
+    e: Expression = rng.randint(1, LARGEST)
+    for _ in range(level + 1):
+        e = _lengthen(rng, e)
+    return _finish(_show(e), _reductions(e), _value(e))
+
+
+def _lengthen(rng: random.Random, e: Expression) -> tuple[str, Expression, int]:
+    """Add or take away a number that keeps the value within 0..LARGEST."""
+    value = _value(e)
+    if value == 0 or (value < LARGEST and rng.random() < 0.5):
+        return ("+", e, rng.randint(1, LARGEST - value))
+    return ("-", e, rng.randint(1, value))
+
+
+def _nested(rng: random.Random, level: int) -> Worked:
+    """Parentheses and products, reduced innermost first: ``(3+4)*2-(9-5)``."""
+    e: Expression = rng.randint(1, LARGEST)
+    for _ in range(level + 1):
+        e = _grow(rng, e)
+    return _finish(_show(e), _reductions(e), _value(e))
+
+
+def _grow(rng: random.Random, e: Expression) -> Expression:
+    """Replace one leaf of the tree by an operation that has its value."""
+    if isinstance(e, int):
+        return _apart(rng, e)
+    operator, left, right = e
+    if rng.random() < 0.5:
+        return operator, _grow(rng, left), right
+    return operator, left, _grow(rng, right)
+
+
+def _linear(rng: random.Random, level: int) -> Worked:
+    """One unknown: ``3x=12``, ``3x+2=11``, ``2(x+3)=10``, ``4x+3=2x+9``."""
+    a = rng.randint(2, LARGEST // 2)
+    x = rng.randint(1, LARGEST // a)
+    if level == 1:
+        return _finish(f"{a}x={a * x}", [], x)
+    if level == 2:
+        total = a * x
+        b = rng.randint(1, LARGEST)
+        sign, right = ("+", total + b) if total + b <= LARGEST else ("-", total - b)
+        if right >= 0:
+            return _finish(f"{a}x{sign}{b}={right}", [f"{a}x={total}"], x)
+        return _finish(f"{a}x-{total}=0", [f"{a}x={total}"], x)
+    if level == 3:
+        inside = rng.randint(x, LARGEST // a)
+        lines = [f"x+{inside - x}={inside}"] if inside > x else [f"x={x}"]
+        return _finish(f"{a}(x+{inside - x})={a * inside}", lines, x)
+    c = rng.randint(1, a - 1)
+    b = rng.randint(0, LARGEST - a * x)
+    rest, right = a - c, (a - c) * x + b
+    rest_text, c_text = ("" if n == 1 else str(n) for n in (rest, c))
+    lines = [f"{rest_text}x+{b}={right}", f"{rest_text}x={rest * x}"]
+    return _finish(f"{a}x+{b}={c_text}x+{right}", lines, x)
+
+
+def _fraction(rng: random.Random, level: int) -> Worked:
+    """Sums of fractions: a common denominator, the sum, then lowest terms."""
+    while True:
+        denominators = [rng.randint(2, LARGEST)] * 2 if level == 1 else rng.choices([2, 3, 4, 6, 8, 12], k=2)
+        if level >= 3:
+            denominators.append(rng.choice(denominators))
+        numerators = [rng.randint(1, d - 1) for d in denominators]
+        common = math.lcm(*denominators)
+        scaled = [n * common // d for n, d in zip(numerators, denominators, strict=True)]
+        if common <= LARGEST and sum(scaled) <= LARGEST:
+            break
+    terms = [f"{n}/{d}" for n, d in zip(numerators, denominators, strict=True)]
+    lines = []
+    if any(d != common for d in denominators):
+        lines.append("+".join(f"{n}/{common}" for n in scaled))
+    if len(scaled) == 3:
+        lines.append(f"{scaled[0] + scaled[1]}/{common}+{scaled[2]}/{common}")
+    total = Fraction(sum(scaled), common)
+    if str(total) != f"{sum(scaled)}/{common}":
+        lines.append(f"{sum(scaled)}/{common}")
+    return _finish("+".join(terms), lines, total)
+
+
+_NAMES = ("Mia", "Tom", "Ana", "Ben", "Ida", "Leo")
+_THINGS = ("apples", "pens", "coins", "books", "shells", "cards")
+_MORE = ("buys", "finds", "wins", "gets")
+_LESS = ("loses", "sells", "eats", "gives away")
+
+
+def _word(rng: random.Random, level: int) -> Worked:
+    """A short story of gains and losses: ``Mia has 8 pens. Mia buys 4. Mia loses 3. How many pens?``"""
+    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
+    e: Expression = rng.randint(1, LARGEST)
+    sentences = [f"{name} has {e} {thing}."]
+    for position in range(level + 1):
+        times = rng.choice([2, 3])
+        if position == 0 and rng.random() < 0.25 and _value(e) * times <= LARGEST:
+            sentences.append(f"Then {times} times as many.")
+            e = ("*", e, times)
+            continue
+        e = _lengthen(rng, e)
+        verb = rng.choice(_MORE if e[0] == "+" else _LESS)
+        sentences.append(f"{name} {verb} {e[2]}.")
+    return _finish(" ".join([*sentences, f"How many {thing}?"]), [_show(e), *_reductions(e)], _value(e))
+
+
+FAMILIES: dict[str, Callable[[random.Random, int], Worked]] = {
+    "chain": _chain,
+    "nested": _nested,
+    "linear": _linear,
+    "fraction": _fraction,
+    "word": _word,
+}
+
+
+# -- the source ----------------------------------------------------------------------------------------------------
+
+
+def split_of(question: str) -> Split:
+    """The split that a question belongs to, for ever: by a hash of its text, 80/10/10. So no two splits share one."""
+    bucket = int.from_bytes(hashlib.blake2s(question.encode(), digest_size=4).digest(), "big") % 10
+    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
+
+
+def generate(
+    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, hasty: float = 0.0
+) -> Iterator[Example]:
+    """An endless stream of worked problems of ``split``, the same for the same arguments.
+
+    ``hasty`` is the share of solutions whose author leaves out lines (each but the last with probability SKIP), as
+    people do: every line is true, but between two of them lies more than one operation. The problems are the same.
+    The stream may repeat a question (small families hold few); :func:`distinct` draws without repeats.
+    ``families`` are keys of ``FAMILIES``, ``levels`` are 1 to 4. Raises ValueError for an unknown one.
+    """
+    for name in families:
+        if name not in FAMILIES:
+            raise ValueError(f"unknown family {name!r}; there are {', '.join(FAMILIES)}")
+    if not families or not levels or not all(1 <= level <= 4 for level in levels):
+        raise ValueError(f"need at least one family and levels from 1 to 4, got {list(families)} and {list(levels)}")
+    rng = random.Random(f"{seed}/{split}/{','.join(families)}/{','.join(map(str, levels))}")
+    while True:
+        family, level = rng.choice(list(families)), rng.choice(list(levels))
+        question, lines, answer = FAMILIES[family](rng, level)
+        skips = [rng.random() for _ in lines]
+        if rng.random() < hasty:
+            lines = [line for line, skip in zip(lines[:-1], skips, strict=False) if skip >= SKIP] + lines[-1:]
+        if split_of(question) == split:
+            digest = hashlib.blake2s(question.encode(), digest_size=5).hexdigest()
+            yield Example(Problem(f"{family}-{level}-{digest}", question, answer), "\n".join(lines))
+
+
+def distinct(
+    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, count: int, hasty: float = 0.0
+) -> list[Example]:
+    """``count`` worked problems with different questions. Raises ValueError when the families hold too few."""
+    found: dict[str, Example] = {}
+    draws = 0
+    for example in generate(families, levels, split, seed, hasty):
+        found.setdefault(example.problem.question, example)
+        draws += 1
+        if len(found) == count:
+            return list(found.values())
+        if draws > 50 * count + 10_000:
+            break
+    raise ValueError(f"only {len(found)} distinct {split} problems found for {list(families)} at levels {list(levels)}")
+
+
+# -- the step check ------------------------------------------------------------------------------------------------
+
+
+def step_right(problem: Problem, step: str) -> bool:
+    """Whether a step of a solution to a built-in problem is true of it, exactly (rational arithmetic).
+
+    An expression must have the value of the answer. An equation in x must hold at the answer and fail beside it
+    (so ``x=x`` and ``0=0`` are not right). Text that is neither is wrong.
+    """
+    gold = evaluate(problem.answer)
+    if gold is None:
+        raise ValueError(f"problem {problem.id!r} has no rational answer: {problem.answer!r}")
+    step = step.strip()
+    step = step.removeprefix(ANSWER_MARK).strip()
+    left, equals, right = step.partition("=")
+    if not equals:
+        return evaluate(left) == gold
+    residual = [_residual(left, right, x) for x in (gold, gold + 1)]
+    return residual[0] == 0 and residual[1] is not None and residual[1] != 0
+
+
+def _residual(left: str, right: str, x: Fraction) -> Fraction | None:
+    a, b = evaluate(left, {"x": x}), evaluate(right, {"x": x})
+    return None if a is None or b is None else a - b

@@ -1,0 +1,95 @@
+"""The verdict on a solution's final answer: extract it, then compare it with the gold one."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from verifiers.equal import Decision, choice, decide, read
+from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer, extract_choice
+from verifiers.policy import DEFAULT_POLICY, Policy
+from verifiers.solution import Problem, Solution, Verdict
+
+
+def verify(
+    problem: Problem, text: str, *, policy: Policy = DEFAULT_POLICY, rules: Sequence[Rule] = DEFAULT_RULES
+) -> Verdict:
+    """Whether the final answer in ``text`` equals ``problem.answer``.
+
+    The gold answer may be bare, in ``$`` or ``\\boxed``, or a whole reference solution.  Where it is an option's letter
+    the letter that the text settles on is compared; options listed in the question, "(A) 5 (B) 6", let either side give
+    the option's text instead.  An unreadable gold answer makes the verdict "unparsable", never "match" (unless the
+    prediction is the same text).  Never raises on any text.
+    """
+    gold = gold_answer(problem.answer)
+    letter = choice(gold)
+    if letter is not None:
+        return _verify_choice(problem, letter, text, policy, rules)
+    found = extract_answer(text, rules)
+    if found is None:
+        return Verdict(False, None, "no answer")
+    decision = decide(gold, found.text, policy)
+    if decision.verdict is not True and (named := choice(read(found.text).text)) is not None:
+        option = options(problem.question).get(named[0])
+        if option is not None:
+            decision = decide(gold, option, policy)
+    return _verdict(decision, found)
+
+
+def verify_solution(solution: Solution) -> Verdict:
+    """``verify`` of a solution's own problem and text, with the default policy."""
+    return verify(solution.problem, solution.text)
+
+
+def _verdict(decision: Decision, found: Extraction) -> Verdict:
+    if decision.verdict is None:
+        return Verdict(False, found.text, "unparsable")
+    return Verdict(decision.verdict, found.text, "match" if decision.verdict else "mismatch")
+
+
+def _verify_choice(
+    problem: Problem, gold: tuple[str, str], text: str, policy: Policy, rules: Sequence[Rule]
+) -> Verdict:
+    letter, gold_text = gold
+    named = extract_choice(text, rules)
+    if named is not None:
+        return Verdict(named.text == letter, named.text, "match" if named.text == letter else "mismatch")
+    found = extract_answer(text, rules)
+    if found is None:
+        return Verdict(False, None, "no answer")
+    listed = options(problem.question)
+    matching = [name for name, option in listed.items() if decide(option, found.text, policy).verdict]
+    if matching:
+        return Verdict(matching == [letter], found.text, "match" if matching == [letter] else "mismatch")
+    if gold_text or letter in listed:
+        return _verdict(decide(gold_text or listed[letter], found.text, policy), found)
+    return _verdict(decide(letter, found.text, policy), found)
+
+
+@lru_cache(maxsize=4096)
+def gold_answer(answer: str) -> str:
+    """The final answer of a gold field, which may be a whole reference solution."""
+    if "\\boxed" not in answer and "\\fbox" not in answer and "####" not in answer:
+        reading = read(answer)
+        if reading.tree is not None or len(answer.split()) < 4:
+            return reading.text if reading.tree is not None and choice(reading.text) else answer
+    found = extract_answer(answer)
+    return found.text if found is not None else answer
+
+
+_OPTION = re.compile(r"(?<![\w(])(?:\(([A-J])\)|([A-J])[).:])\s*")
+
+
+@lru_cache(maxsize=1024)
+def options(question: str) -> dict[str, str]:
+    """The options that a question lists, letter to text: "(A) 5 (B) 6", "A) 5" or "A. 5", from A on without gaps."""
+    marks = list(_OPTION.finditer(question[-8_000:]))
+    for first in range(len(marks) - 1, -1, -1):
+        letters = [m[1] or m[2] for m in marks[first:]]
+        if len(letters) > 1 and letters == [chr(ord("A") + k) for k in range(len(letters))]:
+            run = marks[first:]
+            ends = [m.start() for m in run[1:]] + [len(question[-8_000:])]
+            tail = question[-8_000:]
+            return {
+                letter: tail[m.end() : end].strip(" \n,;") for letter, m, end in zip(letters, run, ends, strict=True)
+            }
+    return {}

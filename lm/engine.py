@@ -1,4 +1,4 @@
-"""Sampling: prompts in, completions with exact log-probs out. One protocol; transformers is the first engine behind it."""
+"""Sampling: prompts in, completions with exact log-probs out. One protocol; transformers is the first engine of it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Sampling:
     """How completions are drawn from a model."""
 
-    temperature: float = key(1.0, "divides the logits; 0 is greedy")
-    top_p: float = key(1.0, "nucleus: the smallest set of tokens with this much probability; 1 keeps all")
-    max_tokens: int = key(64, "longest completion, in tokens; one that reaches it is cut")
-    n: int = key(1, "completions of each prompt")
+    temperature: float = key(1.0, "divides the logits; 0 is greedy", low=0)
+    top_p: float = key(1.0, "nucleus: the fewest tokens that have this much probability; 1 keeps all", low=0, high=1)
+    max_tokens: int = key(64, "longest completion, in tokens; one that reaches it is cut", low=1)
+    n: int = key(1, "completions of each prompt", low=1)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ class TransformersEngine:
                 logits = out.logits[:, -1]
         return [
             Completion(tuple(t[:n]), p[:n], "stop" if s else "length")
-            for t, p, n, s in zip(tokens.tolist(), logprobs.cpu().numpy(), lengths.tolist(), stopped.tolist(), strict=True)
+            for t, p, n, s in zip(
+                tokens.tolist(), logprobs.cpu().numpy(), lengths.tolist(), stopped.tolist(), strict=True
+            )
         ]
 
 
@@ -175,9 +177,11 @@ def draw(
 def nucleus(logprobs: "torch.Tensor", top_p: float) -> "torch.Tensor":
     """Log-probs with everything outside the nucleus at -inf (Holtzman et al. 2020): (B, V) -> (B, V).
 
-    The nucleus is the smallest set of most probable tokens whose probability reaches ``top_p``.
+    The nucleus is the smallest set of most probable tokens whose probability reaches ``top_p``, never empty.
     """
     ordered, index = logprobs.sort(-1, descending=True)
     before = ordered.exp().cumsum(-1) - ordered.exp()  # probability of all that come earlier
-    ordered = ordered.masked_fill(before >= top_p, -math.inf)
+    outside = before >= top_p
+    outside[..., 0] = False
+    ordered = ordered.masked_fill(outside, -math.inf)
     return logprobs.scatter(-1, index, ordered)

@@ -35,8 +35,10 @@ class ModelConfig:
 
 def build_causal_lm(config: ModelConfig, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
     """A new causal LM with random weights and tied embeddings; call ``torch.manual_seed`` before."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+    model: PreTrainedModel
     sizes: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": config.hidden_size,
@@ -51,20 +53,34 @@ def build_causal_lm(config: ModelConfig, tokenizer: "PreTrainedTokenizerBase") -
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "attn_implementation": config.attention,
+        "dtype": config.dtype,
     }
     if config.architecture == "llama":
-        return LlamaForCausalLM(LlamaConfig(**sizes))
-    return Qwen2ForCausalLM(Qwen2Config(**sizes))
+        model = LlamaForCausalLM(LlamaConfig(**sizes))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**sizes))
+    return model.to(getattr(torch, config.dtype))
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
+    """The tokenizer at ``name``, a hub name or a folder, as it was saved."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     from lm.tokenizer import check_tokenizer
 
     with hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        # Beside a Qwen2 model AutoTokenizer (5.19) makes a Qwen2Tokenizer of any tokenizer, which replaces how it cuts
+        # text into words without a word; one that was saved as no model's own class is read as it stands.
+        loader = PreTrainedTokenizerFast if _of_no_model(name) else AutoTokenizer
+        tokenizer = loader.from_pretrained(name, trust_remote_code=False)
     return check_tokenizer(tokenizer, name)
+
+
+def _of_no_model(name: str) -> bool:
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    saved_as = get_tokenizer_config(name).get("tokenizer_class")
+    return saved_as in ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 def load_causal_lm(name: str, dtype: DType = "float32", attention: str = "sdpa") -> "PreTrainedModel":
@@ -79,13 +95,23 @@ def load_token_scorer(name: str, outputs: int, dtype: DType = "float32", attenti
 
     A causal LM lends its trunk and gets a new head; a folder that holds such a model already is loaded whole.
     """
+    import torch
     from transformers import AutoModelForTokenClassification
 
     model = _load(AutoModelForTokenClassification, name, dtype, attention, num_labels=outputs)
     for module in model.modules():  # a regression target under dropout is noise: the scores must be a function
-        if module.__class__.__name__ == "Dropout":
+        if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     return model
+
+
+def zero_head(model: "PreTrainedModel") -> None:
+    """Make a new head say 0 everywhere, so that its random weights decide nothing."""
+    head = getattr(model, "score", None) or getattr(model, "classifier", None)
+    if head is None:
+        raise UserError(f"{type(model).__name__} has neither a score nor a classifier head: choose another critic")
+    for parameter in head.parameters():
+        parameter.data.zero_()
 
 
 def _load(auto: Any, name: str, dtype: DType, attention: str, **extra: Any) -> "PreTrainedModel":
@@ -100,8 +126,12 @@ def _load(auto: Any, name: str, dtype: DType, attention: str, **extra: Any) -> "
     try:
         with hub_errors(name):
             return auto.from_pretrained(
-                name, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True,
-                trust_remote_code=False, **extra
+                name,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **extra,
             )
     finally:
         logging.set_verbosity(level)

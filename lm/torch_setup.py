@@ -1,8 +1,8 @@
-"""One line that makes a run repeatable: seeds, threads, deterministic kernels, quiet libraries."""
+"""One line that makes a run repeatable: seeds and threads; and quiet libraries."""
 
 
 def prepare_torch(seed: int, threads: int | None) -> None:
-    """Seed every generator torch and Python use; the same seed and thread count give the same numbers on one machine."""
+    """Seed Python's, NumPy's and torch's generators; the same seed and threads give the same numbers on one CPU."""
     import random
 
     import numpy as np

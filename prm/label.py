@@ -1,15 +1,14 @@
 """``rung label``: sample solutions from a policy and label their steps, twice."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lm.checkpoint import write_atomic
+from lm.checkpoint import write_json
 from lm.config import key, part
 from lm.engine import Sampling, TransformersEngine
-from lm.models import default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from lm.run import Run, read_metrics
 from lm.torch_setup import prepare_torch
 from prm.labelling import (
@@ -33,8 +32,11 @@ Which = Literal["train", "test"]
 class LabelConfig:
     """Step labels for training and testing a process reward model."""
 
-    folder: Path = key(Path("runs/labels"), "the run folder; labels are in FOLDER/{train,test}.{symbolic,monte_carlo}.jsonl")
+    folder: Path = key(
+        Path("runs/labels"), "the run folder; labels go to FOLDER/{train,test}.{symbolic,monte_carlo}.jsonl"
+    )
     policy: str = key("runs/sft/model", "the model whose solutions are labelled: folder or hub name")
+    dtype: DType = key("float32", "precision of the policy; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
     train_problems: int = key(2000, "training problems to solve", low=1)
     test_problems: int = key(300, "held-out problems (of the validation split) to solve, for testing the PRM", low=1)
@@ -53,7 +55,9 @@ def label(config: LabelConfig) -> None:
     """Sample, label each step twice, and write the labels with a summary of how far the labellers agree."""
     prepare_torch(config.seed, config.threads)
     tokenizer = load_tokenizer(config.policy)
-    engine = TransformersEngine(load_causal_lm(config.policy).to(default_device()), tokenizer, config.engine_batch)
+    policy = load_causal_lm(config.policy, config.dtype)
+    policy.to(default_device())  # type: ignore[arg-type]
+    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
     batches: list[tuple[Which, list[Problem]]] = []
     for which, count in (("train", config.train_problems), ("test", config.test_problems)):
         split: Literal["train", "validation"] = "train" if which == "train" else "validation"
@@ -70,7 +74,7 @@ def label(config: LabelConfig) -> None:
         labels = {SYMBOLIC: [symbolic_labels(solution, built_in) for solution, _ in samples]}
         cost = RolloutCost(0, 0, 0, 0)
         if config.rollouts:
-            draws = Sampling(config.sampling.temperature, config.sampling.top_p, config.sampling.max_tokens, config.rollouts)
+            draws = replace(config.sampling, n=config.rollouts)
             labels[MONTE_CARLO], cost = monte_carlo_labels(
                 engine, tokenizer, samples, draws, 2 * seed + 1, config.prompt
             )
@@ -110,4 +114,4 @@ def _write_up(config: LabelConfig, which_of: Sequence[Which]) -> None:
             "table_rows": ["symbolic wrong", "symbolic right"],
             "table_columns": ["no roll-out right", "some right"],
         }
-    write_atomic(config.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_json(config.folder / "summary.json", summary)

@@ -1,12 +1,13 @@
 """Where problems come from: the built-in families, a local file or a hub data set, behind one config."""
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lm.config import key
 from lm.errors import UserError
 from verifiers.data import DataError, load_examples, split_by_problem
-from verifiers.families import FAMILIES, Split, distinct
+from verifiers.families import FAMILIES, Split, distinct, generate
 from verifiers.rows import is_hub_name
 from verifiers.solution import Example
 
@@ -24,22 +25,28 @@ class ProblemsConfig:
     subset: str | None = key(None, "configuration of a hub data set: main for openai/gsm8k")
     validation_fraction: float = key(0.05, "share of a source's questions kept from training", low=0, high=0.9)
     families: tuple[str, ...] = key(tuple(FAMILIES), "built-in families to draw from")
-    levels: tuple[int, ...] = key((1, 2, 3), "levels of the built-in families, 1 (shortest) to 4")
-    hasty: float = key(
-        0.5, "share of built-in solutions whose author leaves out lines, as people do; a policy copies it", low=0, high=1
+    levels: tuple[int, ...] = key((2, 3, 4), "levels of the built-in families, 1 (shortest) to 4")
+    slips: float = key(
+        0.6,
+        "how often authors of built-in solutions mix up + and − where numbers are large; a policy copies it",
+        high=1,
     )
     seed: int = key(0, "of the built-in source, and of the split into train and validation")
 
 
 def load_problems(config: ProblemsConfig, split: Split, count: int | None = None, stream: int = 0) -> list[Example]:
-    """``count`` different problems of a split (all of a file's if it has fewer or count is None).
+    """``count`` problems of a split (all of a file's if it has fewer or count is None), in validation and test all different.
 
     ``stream`` makes another draw from the built-in source. Raises UserError where there is nothing to read.
     """
     try:
         if config.source == BUILT_IN:
             seed = config.seed * 1000 + stream
-            return distinct(config.families, config.levels, split, seed, count or 1000, config.hasty)
+            if split == "train":  # small families come as often as large ones, so their questions come again
+                return list(
+                    islice(generate(config.families, config.levels, split, seed, config.slips), count or 20_000)
+                )
+            return distinct(config.families, config.levels, split, seed, count or 1000, config.slips)
         if split == "test":
             examples = _test_examples(config)
         else:

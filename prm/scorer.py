@@ -92,11 +92,10 @@ class TokenClassifierPRM:
         return scores
 
 
-def load_prm(
-    name: str, dtype: DType = "float32", tokens: int = 16384, prompt: str | None = None
-) -> TokenClassifierPRM:
+def load_prm(name: str, dtype: DType = "float32", tokens: int = 16384, prompt: str | None = None) -> TokenClassifierPRM:
     """The step scorer at ``name`` (folder or hub name), with the tokenizer that lies beside it."""
-    model = load_token_scorer(name, 2, dtype).to(default_device())
+    model = load_token_scorer(name, 2, dtype)
+    model.to(default_device())  # type: ignore[arg-type]
     return TokenClassifierPRM(model, load_tokenizer(name), prompt, tokens)
 
 

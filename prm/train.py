@@ -1,22 +1,21 @@
 """``rung prm``: train a process reward model on labelled steps, and say how good it is on held-out ones."""
 
-import json
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lm.checkpoint import write_atomic
+from lm.checkpoint import write_json
 from lm.config import key, part
+from lm.errors import UserError
 from lm.models import ModelConfig, build_causal_lm, default_device, load_token_scorer, load_tokenizer
 from lm.optim import learning_rate, make_optimizer, optimizer_step
 from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, batch_of
-from lm.tokenizer import train_tokenizer
+from lm.tokenizer import encode, prompt_text, train_tokenizer
 from lm.torch_setup import prepare_torch
 from prm.labelled_data import StepData, load_labelled
 from prm.metrics import (
@@ -44,6 +43,9 @@ class PRMConfig:
     data: StepData = part(StepData)
     model: ModelConfig = part(ModelConfig, path="runs/sft/model")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    supervise: Literal["step_end", "every_token"] = key(
+        "step_end", "where a step's label is learnt: at its last token, or at each of its tokens (Cobbe et al. 2021)"
+    )
     max_tokens: int = key(1024, "longer solutions are cut at the last step that fits", low=8)
     fit: FitConfig = part(FitConfig)
     seed: int = key(0, "of the new head and the order of the data")
@@ -57,16 +59,17 @@ def train(config: PRMConfig) -> None:
     prepare_torch(config.seed, config.threads)
     train_items, held_out, tests = load_labelled(config.data, config.seed)
     model, tokenizer = _start(config, train_items)
-    model.to(default_device())
+    model.to(default_device())  # type: ignore[arg-type]
+    rows = _rows(tokenizer, train_items, config)
     run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
-    fit_prm(run, model, _rows(tokenizer, train_items, config), config.fit, config.seed)
+    fit_prm(run, model, rows, config.fit, config.seed)
     prm = TokenClassifierPRM(model, tokenizer, config.prompt, config.fit.micro_tokens)
 
     threshold = choose_threshold(prm, held_out)
     reports = {name: assess(prm, items, threshold) for name, items in tests.items()}
     first = next(iter(reports.values()), {})
     summary = first | {"tests": reports} if len(reports) > 1 else first
-    write_atomic(config.folder / "summary.json", json.dumps(summary, indent=1, default=str) + "\n")
+    write_json(config.folder / "summary.json", summary)
     for name, report in reports.items():
         f1, base = report["first_error"], report["baseline"]
         print(
@@ -78,9 +81,7 @@ def train(config: PRMConfig) -> None:
     run.finish(model=(model, tokenizer))
 
 
-def _start(
-    config: PRMConfig, items: Sequence[LabeledSolution]
-) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def _start(config: PRMConfig, items: Sequence[LabeledSolution]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model at ``config.model.path`` with a two-class head, or a new one with a tokenizer of its own."""
     if config.model.path is not None:
         tokenizer = load_tokenizer(config.model.path)
@@ -91,22 +92,34 @@ def _start(
     tokenizer = train_tokenizer((f"{q}\n{t}" for q, t in texts.items()), config.model.vocabulary)
     sizes = build_causal_lm(config.model, tokenizer).config
     sizes.num_labels = 2
-    return AutoModelForTokenClassification.from_config(sizes), tokenizer
+    sizes.classifier_dropout = 0.0
+    return AutoModelForTokenClassification.from_config(sizes, dtype=sizes.dtype), tokenizer
 
 
-Row = tuple[list[int], list[int], list[float]]  # token ids, ends of the judged steps, their labels
+Row = tuple[list[int], list[int], list[float]]  # token ids, positions that carry a label, their labels
 
 
 def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution], config: PRMConfig) -> list[Row]:
     """What the model learns from: only the steps that somebody judged, cut where the solution grows too long."""
     encoded = encode_steps(tokenizer, [item.solution for item in items], config.prompt)
+    prompts = encode(tokenizer, [prompt_text(tokenizer, i.solution.problem.question, config.prompt) for i in items])
     rows = []
-    for item, (ids, ends) in zip(items, encoded, strict=True):
+    for item, (ids, ends), prompt in zip(items, encoded, prompts, strict=True):
+        # A step's tokens follow those of the step before it, or the prompt.
+        befores = [len(prompt) - 1, *ends[:-1]] if config.supervise == "every_token" else [end - 1 for end in ends]
         judged = [
-            (end, y) for end, y in zip(ends, item.labels, strict=True) if y is not None and end < config.max_tokens
+            (position, label)
+            for before, end, label in zip(befores, ends, item.labels, strict=False)
+            if label is not None and end < config.max_tokens
+            for position in range(before + 1, end + 1)
         ]
         if judged:
-            rows.append((ids[: judged[-1][0] + 1], [end for end, _ in judged], [y for _, y in judged]))
+            rows.append((ids[: judged[-1][0] + 1], [at for at, _ in judged], [y for _, y in judged]))
+    if not rows:
+        raise UserError(
+            f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
+            "of a solution; give other labels (such as train.monte_carlo.jsonl) or raise max_tokens"
+        )
     return rows
 
 

@@ -33,9 +33,9 @@ def masked_mean(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
 
 
 def whiten(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
-    """(x − mean) / √(var + 1e-8) over the places where ``mask`` is True, 0 elsewhere; var is unbiased, as TRL's and verl's.
+    """(x − mean) / √(var + 1e-8) over the places where ``mask`` is True, 0 elsewhere.
 
-    Shapes (B, T). With fewer than two places the values are only centred.
+    The variance is unbiased, as in TRL and verl. Shapes (B, T). With fewer than two places the values are only centred.
     """
     count = mask.sum()
     mean = masked_mean(values, mask)

@@ -28,12 +28,19 @@ class Rollout:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """B rollouts as rectangles, padded on the right: ``ids``, ``attention`` (1 = real) and ``actions`` (bool), (B, T)."""
+    """B rollouts as rectangles (B, T), padded on the right: ``ids``, ``attention`` (1 = real), ``actions`` (bool)."""
 
     ids: "torch.Tensor"
     attention: "torch.Tensor"
     actions: "torch.Tensor"
     rollouts: tuple[Rollout, ...]
+
+    def sampled_logprobs(self) -> "torch.Tensor":
+        """(B, T): each action's log-prob as the engine gave it, 0 elsewhere."""
+        import torch
+
+        rows = [[0.0] * len(r.prompt_ids) + r.completion.logprobs.tolist() for r in self.rollouts]
+        return pad(rows, 0.0, torch.float32).to(self.ids.device)
 
     def select(self, rows: Sequence[int]) -> "TokenBatch":
         """Some rows, cut to the longest of them."""

@@ -27,7 +27,9 @@ class CreditConfig:
     )
     process_weight: float = key(1.0, "multiplies the step rewards")
     outcome_weight: float = key(1.0, "reward of a right final answer, given at the last token")
-    no_answer: float = key(0.0, "reward at the last token of a rollout that gives no answer or is cut off")
+    no_answer: float = key(
+        0.0, "reward at the last token of a rollout without an answer, or cut off before a right one"
+    )
     could_not_tell: float = key(0.0, "reward at the last token when the verifier could not tell (unparsable, timeout)")
 
 
@@ -42,7 +44,7 @@ def clip_form(p: np.ndarray) -> np.ndarray:
 
 
 def delta_form(p: np.ndarray) -> np.ndarray:
-    """r_i = p_i − p_{i+1}, r_S = p_S: the return from step i on is p_i (the delta mechanism of Gao et al. 2024). (S,) -> (S,)"""
+    """r_i = p_i − p_{i+1}, r_S = p_S: the return from step i on is p_i (delta of Gao et al. 2024). (S,) -> (S,)"""
     return np.append(p[:-1] - p[1:], p[-1:])
 
 

@@ -40,6 +40,8 @@ def estimate_advantages(
 ) -> tuple[Experience, Metrics]:
     """Score the tokens with the three models and turn rewards (B, T) into advantages and returns.
 
+    ``logprob_gap`` in the metrics is the largest difference between the engine's log-prob of an action and the
+    learner's: near 1e-5 in float32; more means that the two do not run the same model.
     Token t is paid r_t − β·KL_t (Ziegler et al. 2019, eq. 2, by token as in Ouyang et al. 2022); returns are A + V.
     """
     import torch
@@ -61,6 +63,7 @@ def estimate_advantages(
     advantages = gae(paid, values, tokens.actions, gamma=config.gamma, lam=config.lam)
     returns = advantages + values
     metrics = {
+        "logprob_gap": float((old_logprobs - tokens.sampled_logprobs())[tokens.actions].abs().max()),
         "kl": float(kl_estimate(old_logprobs, reference_logprobs, "k1").sum() / len(tokens.rollouts)),
         "entropy": float(masked_mean(entropy, tokens.actions)),
         "explained_variance": explained_variance(values, returns, tokens.actions),

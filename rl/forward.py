@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from lm.errors import UserError
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -9,15 +11,24 @@ if TYPE_CHECKING:
     from rl.batch import TokenBatch
 
 
+# What some architectures do to logits after the head (Gemma-2, Cohere, Granite), which the code below does not.
+_AFTER_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
 def action_logprobs(
     policy: "PreTrainedModel", tokens: "TokenBatch", temperature: float
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Log-prob of each action and the entropy of the distribution it was drawn from, under softmax(logits / temperature).
+    """Log-prob of each action and the entropy of the distribution it was drawn from: softmax(logits / temperature).
 
     The LM head runs at the positions that chose an action and nowhere else. Entropy carries no gradient.
     """
     import torch
 
+    scaled = [name for name in _AFTER_HEAD if getattr(policy.config, name, None) not in (None, 1, 1.0)]
+    if scaled:
+        raise UserError(
+            f"{type(policy).__name__} changes its logits after the LM head ({', '.join(scaled)}): not supported"
+        )
     hidden = policy.base_model(input_ids=tokens.ids, attention_mask=tokens.attention).last_hidden_state
     chooses = tokens.actions[:, 1:]  # position t - 1 chooses token t
     logits = policy.get_output_embeddings()(hidden[:, :-1][chooses]).float() / temperature

@@ -52,9 +52,9 @@ def value_loss(
     clip: float | None,
     normaliser: float,
 ) -> "tuple[torch.Tensor, Metrics]":
-    """L = ½ Σ max((V − R)², (V_clip − R)²) / N,  V_clip = V_old + clip(V − V_old, ±clip)   (as in PPO's code; Engstrom et al. 2020).
+    """L = ½ Σ max((V − R)², (V_clip − R)²) / N,  V_clip = V_old + clip(V − V_old, ±clip).
 
-    ``clip=None`` is the plain squared error.
+    As in PPO's code (Engstrom et al. 2020). ``clip=None`` is the plain squared error.
     """
     import torch
 

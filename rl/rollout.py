@@ -35,7 +35,7 @@ def sample_rollouts(
 def make_rollout(
     tokenizer: "PreTrainedTokenizerBase", problem: Problem, prompt_ids: Sequence[int], completion: Completion
 ) -> Rollout:
-    """Cut a completion into steps and find the token that ends each: the first one by which its last character stands."""
+    """Cut a completion into steps and find the token that ends each: the first by which its last character stands."""
     text, ends = token_ends(tokenizer, completion.token_ids)
     steps = split_steps(text)
     step_ends, token = [], 0
@@ -47,5 +47,5 @@ def make_rollout(
 
 
 def draw(problems: Sequence[Problem], count: int, seed: int, step: int) -> list[Problem]:
-    """The problems of one step: ``count`` different ones (all, if there are fewer), a function of seed and step alone."""
+    """The problems of one step: ``count`` different ones (all, if there are fewer), by seed and step alone."""
     return random.Random(f"{seed}/{step}").sample(list(problems), min(count, len(problems)))

@@ -10,7 +10,8 @@ import numpy as np
 
 from lm.config import key, part
 from lm.engine import Engine, Sampling, TransformersEngine
-from lm.models import DType, default_device, load_causal_lm, load_token_scorer, load_tokenizer
+from lm.errors import UserError
+from lm.models import DType, default_device, load_causal_lm, load_token_scorer, load_tokenizer, zero_head
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
 from lm.run import Run
 from lm.torch_setup import prepare_torch
@@ -35,7 +36,7 @@ class PPOConfig:
     """Proximal policy optimisation with per-step rewards (credit.form=outcome: the outcome-only baseline)."""
 
     folder: Path = key(Path("runs/ppo"), "the run folder; the policy is saved in FOLDER/model")
-    policy: str = key("runs/sft/model", "where the policy starts, and the reference it is kept near: folder or hub name")
+    policy: str = key("runs/sft/model", "where the policy starts, and the reference it stays near: folder or hub name")
     critic: str | None = key(None, "where the critic's trunk starts; null: the policy's")
     prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
@@ -48,6 +49,7 @@ class PPOConfig:
     problems_per_step: int = key(64, "problems sampled in each step, sampling.n rollouts of each", low=1)
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     steps: int = key(100, "rounds of sampling and learning", low=1)
+    token_budget: int | None = key(None, "also stop once so many tokens are sampled: how two arms are made equal")
     epochs: int = key(2, "passes over the rollouts of a step", low=1)
     minibatches: int = key(4, "optimizer steps a pass", low=1)
     micro_tokens: int = key(8192, "padded tokens a forward pass: memory, not results", low=1)
@@ -67,13 +69,14 @@ class PPOConfig:
 
 def train(config: PPOConfig) -> None:
     """Sample, judge, credit, learn; write ``folder/model``."""
+    if config.sampling.temperature == 0:
+        raise UserError("sampling.temperature is 0: PPO learns from sampled rollouts; give a number above 0")
     prepare_torch(config.seed, config.threads)
     device = default_device()
     tokenizer = load_tokenizer(config.policy)
-    policy, reference = (load_causal_lm(config.policy, config.dtype).to(device) for _ in range(2))
-    critic = load_token_scorer(config.critic or config.policy, 1, config.dtype).to(device)
-    critic.score.weight.data.zero_()  # a fresh head's random values would be the first advantages
-    critic.score.bias.data.zero_()
+    policy, reference = (load_causal_lm(config.policy, config.dtype).to(device) for _ in range(2))  # type: ignore[arg-type]
+    critic = load_token_scorer(config.critic or config.policy, 1, config.dtype).to(device)  # type: ignore[arg-type]
+    zero_head(critic)  # a fresh head's random values would be the first advantages
     prm = load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
     problems = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
     held_out = [e.problem for e in load_problems(config.problems, "validation", config.eval_problems, stream=4)]
@@ -83,9 +86,7 @@ def train(config: PPOConfig) -> None:
     count = Counter()
 
     run = Run.open(config.folder, config, verb="ppo", resume=config.resume, overwrite=config.overwrite)
-    run.track(
-        policy=policy, critic=critic, optimizer=optimizer, critic_optimizer=critic_optimizer, count=count
-    )
+    run.track(policy=policy, critic=critic, optimizer=optimizer, critic_optimizer=critic_optimizer, count=count)
     for step in run.steps(
         config.steps, save_every=config.save_every, label=f"PPO {config.credit.form}", show=["accuracy", "kl"]
     ):
@@ -132,6 +133,8 @@ def train(config: PPOConfig) -> None:
             **metrics,
             **{name: float(np.mean([m[name] for m in learned])) for name in learned[0]},
         )
+        if config.token_budget is not None and count.sampled_tokens >= config.token_budget:
+            break
     run.finish(model=(policy, tokenizer), critic=critic)
 
 
@@ -159,7 +162,7 @@ def minibatches(experience: Experience, count: int, epochs: int, seed: int, step
 
 
 def backward(policy: "PreTrainedModel", critic: "PreTrainedModel", batch: Experience, config: PPOConfig) -> Metrics:
-    """Accumulate the gradients of both losses over a minibatch, a few rows at a time; returns the minibatch's metrics."""
+    """Accumulate the gradients of both losses over a minibatch, a few rows at a time; returns its metrics."""
     normaliser = float(batch.tokens.actions.sum())
     total: Metrics = {}
     for rows in batch.tokens.by_length(config.micro_tokens):
@@ -191,9 +194,7 @@ def greedy_accuracy(
     return float(np.mean([verify_solution(r.solution).correct for r in rollouts]))
 
 
-def rollout_metrics(
-    rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], scores: Sequence[StepScores]
-) -> Metrics:
+def rollout_metrics(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], scores: Sequence[StepScores]) -> Metrics:
     """What the rollouts of a step look like; shares and means over rollouts."""
     share = {
         name: float(np.mean([v.reason == reason for v in verdicts]))

@@ -36,6 +36,7 @@ VERBS = {
     "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
 }
 
+_RUNGS = ("sft", "label", "prm", "ppo", "eval", "report")  # what a ladder's file has sections for
 _HELP = {"-h", "--help"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the disk's fault, not ours
 
@@ -77,12 +78,13 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     from lm.plain_yaml import read_mapping
 
     path, overrides = _split(arguments)
-    if verb != "demo" and path is not None and isinstance(read_mapping(path).get(verb), dict):
+    if path is not None and verb in _RUNGS and any(isinstance(read_mapping(path).get(rung), dict) for rung in _RUNGS):
         # A ladder's file serves each of its stages: what the stages share is filled in from its top.
-        ladder = load(_load(VERBS["demo"].config), path, [f"{verb}.{override}" for override in overrides])
+        place = "" if verb == "report" else f"{verb}."  # the report has no section: its folder is the ladder's
+        ladder = load(_load(VERBS["demo"].config), path, [place + override for override in overrides])
         config = _load("rung.ladder:stage")(ladder, verb)
     else:
-        config = load(config_class, path, overrides)
+        config = load(config_class, path, overrides, section=verb)
     function: Callable[[Any], None] = _load(VERBS[verb].function)
     function(config)
 

@@ -1,4 +1,4 @@
-"""``rung demo``: every stage of a ladder, one after the other, to a report. By default on built-in problems, in minutes."""
+"""``rung demo``: every stage of a ladder, one after the other, to a report; on built-in problems in minutes."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def _resumable(config: Any) -> Any:
 
 
 def train_arms(ladder: Ladder) -> None:
-    """PPO with process rewards and its outcome-only baseline: side by side where there are two cores, each with half."""
+    """PPO with process rewards and its outcome-only baseline: side by side on two cores or more, each with half."""
     process: PPOConfig = stage(ladder, "ppo")
     arms = [process]
     if ladder.baseline:
@@ -82,7 +82,7 @@ def train_arms(ladder: Ladder) -> None:
         for arm in arms:
             train_ppo(arm)
     else:
-        run_side_by_side([replace(arm, threads=arm.threads or cores // len(arms)) for arm in arms])
+        run_side_by_side([replace(arm, threads=ladder.ppo.threads or cores // len(arms)) for arm in arms])
 
 
 def _has_gpu() -> bool:
@@ -95,7 +95,7 @@ def run_side_by_side(arms: list[PPOConfig]) -> None:
     """Each arm in a process of its own, with a bar for each. Ctrl-C stops them all after the step they are in."""
     children: list[subprocess.Popen] = []
     logs = [arm.folder.with_suffix(".log") for arm in arms]
-    with stop_signals() as signals, progress("PPO, all arms", sum(arm.steps for arm in arms)) as bar:
+    with stop_signals() as signals, progress("PPO, all arms", sum(map(_goal, arms))) as bar:
         for arm, log in zip(arms, logs, strict=True):
             config = arm.folder.with_suffix(".yaml")
             write_atomic(config, to_yaml(arm))
@@ -129,13 +129,27 @@ def _watch(children: list[subprocess.Popen], arms: list[PPOConfig], bar: Any, si
                     child.send_signal(signal.SIGINT)
         if any(child.poll() not in (None, 0) for child in children) and not signals:
             return  # one arm failed: the caller ends the others
-        rows = [read_metrics(arm.folder) if (arm.folder / "metrics.jsonl").exists() else [] for arm in arms]
-        done = sum(map(len, rows))
+        latest = [_latest(arm) for arm in arms]
+        done = sum(_reached(arm, row) for arm, row in zip(arms, latest, strict=True))
         if done > seen:
-            shown = {arm.credit.form: r[-1]["accuracy"] for arm, r in zip(arms, rows, strict=True) if r}
-            bar.advance(done - seen, **shown)
+            bar.advance(
+                done - seen, **{arm.credit.form: row["accuracy"] for arm, row in zip(arms, latest, strict=True) if row}
+            )
             seen = done
         time.sleep(0.5)
-    total = sum(len(read_metrics(arm.folder)) for arm in arms if (arm.folder / "metrics.jsonl").exists())
-    if total > seen:
-        bar.advance(total - seen)
+    bar.advance(sum(_reached(arm, _latest(arm)) for arm in arms) - seen)
+
+
+def _goal(arm: PPOConfig) -> int:
+    """What the bar counts: tokens where they are what ends the arm, else steps."""
+    return arm.steps if arm.token_budget is None else arm.token_budget
+
+
+def _latest(arm: PPOConfig) -> dict[str, Any]:
+    return read_metrics(arm.folder)[-1] if (arm.folder / "metrics.jsonl").exists() and read_metrics(arm.folder) else {}
+
+
+def _reached(arm: PPOConfig, latest: dict[str, Any]) -> int:
+    if not latest:
+        return 0
+    return int(latest["step"]) + 1 if arm.token_budget is None else min(arm.token_budget, int(latest["sampled_tokens"]))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lm.checkpoint import write_atomic
+from lm.checkpoint import write_atomic, write_json
 from lm.config import key, part, to_yaml
 from lm.engine import Sampling, TransformersEngine
 from lm.errors import UserError
-from lm.models import default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.labelling import symbolic_labels
@@ -31,6 +31,7 @@ class EvalConfig:
     folder: Path = key(Path("runs/eval"), "summary.json and samples.jsonl are written here")
     policies: dict[str, str] = key({"sft": "runs/sft/model"}, "name: folder or hub name; each pair is compared")
     prm: str | None = key("runs/prm/model", "the process reward model for best-of-k; null leaves it out")
+    dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
     count: int | None = key(1000, "test problems; null takes all of a file")
     sampling: Sampling = part(Sampling, "how the k = n samples are drawn", n=8)
@@ -57,7 +58,7 @@ def evaluate(config: EvalConfig) -> dict:
     if not config.policies:
         raise UserError("policies is empty: give at least one, for example policies={sft: runs/sft/model}")
     problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
-    prm = load_prm(config.prm, prompt=config.prompt) if config.prm is not None else None
+    prm = load_prm(config.prm, config.dtype, prompt=config.prompt) if config.prm is not None else None
     outcomes: dict[str, Outcomes] = {}
     samples: list[dict] = []
     for name, path in config.policies.items():
@@ -73,7 +74,7 @@ def evaluate(config: EvalConfig) -> dict:
     config.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(config.folder / "config.yaml", to_yaml(config))
     write_atomic(config.folder / "samples.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
-    write_atomic(config.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_json(config.folder / "summary.json", summary)
     return summary
 
 
@@ -91,7 +92,9 @@ def measure(
 ) -> tuple[Outcomes, list[dict]]:
     """One policy's outcomes on all problems, and its first greedy solutions with step scores for the report."""
     tokenizer = load_tokenizer(path)
-    engine = TransformersEngine(load_causal_lm(path).to(default_device()), tokenizer, config.engine_batch)
+    policy = load_causal_lm(path, config.dtype)
+    policy.to(default_device())  # type: ignore[arg-type]
+    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
     k = config.sampling.n
     with progress(f"eval {name}", (2 if k > 1 else 1) * len(problems)) as bar:
         one = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
@@ -108,9 +111,7 @@ def measure(
     best = None
     if prm is not None:
         scores = np.array([s.aggregate("min") for s in prm.score(drawn)]).reshape(-1, k)
-        best = np.array(
-            [best_of_n(row, [v.correct for v in group]) for row, group in zip(scores, groups, strict=True)]
-        )
+        best = np.array([best_of_n(row, [v.correct for v in group]) for row, group in zip(scores, groups, strict=True)])
     outcomes = Outcomes(
         np.array([float(v.correct) for v in verdicts]),
         np.array([pass_at_k(k, sum(v.correct for v in g), k) for g in groups]),
@@ -119,6 +120,18 @@ def measure(
     )
     built_in = config.problems.source == BUILT_IN
     return outcomes, _shown(name, greedy[: config.shown], verdicts, prm, built_in)
+
+
+def greedy_outcomes(path: str, config: EvalConfig) -> np.ndarray:
+    """(P,) whether the policy at ``path`` answers each of the config's test problems rightly without sampling."""
+    tokenizer = load_tokenizer(path)
+    policy = load_causal_lm(path, config.dtype)
+    policy.to(default_device())  # type: ignore[arg-type]
+    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
+    one = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
+    solved = sample_solutions(engine, tokenizer, problems, one, 0, config.prompt)
+    return np.array([float(verify_solution(solution).correct) for solution, _ in solved])
 
 
 def answer_classes(answers: Sequence[str | None]) -> list[int | None]:
@@ -149,8 +162,7 @@ def _pairs(outcomes: dict[str, Outcomes], seed: int) -> list[dict]:
     """Greedy accuracy of each later policy minus each earlier one, on the same problems."""
     names = list(outcomes)
     return [
-        {"a": b, "b": a, "metric": "greedy"}
-        | asdict(paired_bootstrap(outcomes[b].greedy, outcomes[a].greedy, seed))
+        {"a": b, "b": a, "metric": "greedy"} | asdict(paired_bootstrap(outcomes[b].greedy, outcomes[a].greedy, seed))
         for i, a in enumerate(names)
         for b in names[i + 1 :]
     ]
@@ -159,8 +171,10 @@ def _pairs(outcomes: dict[str, Outcomes], seed: int) -> list[dict]:
 def _shown(
     arm: str, solutions: Sequence[Solution], verdicts: Sequence[Verdict], prm: TokenClassifierPRM | None, built_in: bool
 ) -> list[dict]:
-    scores = [s.probabilities.tolist() for s in prm.score(solutions)] if prm else [[None] * len(s.steps) for s in solutions]
-    rows = []
+    scores = (
+        [s.probabilities.tolist() for s in prm.score(solutions)] if prm else [[None] * len(s.steps) for s in solutions]
+    )
+    rows: list[dict] = []
     for solution, verdict, p in zip(solutions, verdicts, scores, strict=False):
         labels = symbolic_labels(solution, built_in).labels
         steps = [

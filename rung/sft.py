@@ -38,14 +38,12 @@ def train(config: SFTConfig) -> None:
     if not examples:
         raise UserError(f"problems.source {config.problems.source!r} has no worked solutions to learn from")
     if config.model.path is None:
-        tokenizer = train_tokenizer(
-            (f"{e.problem.question}\n{e.solution}" for e in examples), config.model.vocabulary
-        )
+        tokenizer = train_tokenizer((f"{e.problem.question}\n{e.solution}" for e in examples), config.model.vocabulary)
         model = build_causal_lm(config.model, tokenizer)
     else:
         tokenizer = load_tokenizer(config.model.path)
         model = load_causal_lm(config.model.path, config.model.dtype, config.model.attention)
-    model.to(default_device())
+    model.to(default_device())  # type: ignore[arg-type]
 
     run = Run.open(config.folder, config, verb="sft", resume=config.resume, overwrite=config.overwrite)
     pairs, held_out_pairs = (_pairs(tokenizer, es, config) for es in (examples, held_out))

@@ -57,6 +57,9 @@ def _ascii(text: str) -> str:
         if len(plain) > 1 and "⁄" in plain:  # "½" becomes "1⁄2"
             over, under = plain.split("⁄")
             plain = f"\\frac{{{over}}}{{{under or 1}}}"
+        elif character.isdecimal():
+            plain = str(unicodedata.decimal(character))  # "٣" is 3
+        plain = plain.translate(_TABLE)
         out.append(plain if plain.isascii() else character)
     return "".join(out)
 

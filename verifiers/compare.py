@@ -25,6 +25,7 @@ from verifiers.shape import (
     plain_words,
     proportion,
     residue,
+    same_mark,
     set_like,
     stated,
 )
@@ -36,11 +37,6 @@ _COST: dict[str, int] = {"string": 0, "canonical form": 1, "exact": 2, "structur
 
 MAX_ITEMS = 24  # of an unordered list: comparing them is quadratic
 MAX_NODES = 6_000  # compared in all, so that no pair takes long
-
-
-def _pair(node: Node) -> tuple[object, object]:
-    assert isinstance(node.value, tuple)
-    return node.value[0], node.value[1]
 
 
 class Comparison:
@@ -70,7 +66,7 @@ class Comparison:
         if "text" in (a.op, b.op):
             return self.same_text(a, b)
         if a.op == b.op and a.op in ("base", "clock"):
-            return self.same_mark(a, b)
+            return same_mark(a, b) or self.differ("different numerals, bases or times")
         if "mod" in (a.op, b.op):
             return self.same_modulo(a, b)
         if set_like(a) or set_like(b):
@@ -153,16 +149,6 @@ class Comparison:
         if first in NUMBER_WORDS and (text == first or (self.policy.units_optional and not measured(other)[1])):
             return self.same(number(NUMBER_WORDS[first]), other)
         return self.differ("words and mathematics")
-
-    def same_mark(self, a: Node, b: Node) -> bool:
-        """Numerals with the same base, and times of day with am or pm on one side at least."""
-        if a.op == "base":
-            (digits_a, base_a), (digits_b, base_b) = _pair(a), _pair(b)
-            same = base_a == base_b and str(digits_a).lstrip("0") == str(digits_b).lstrip("0")
-            return same or self.differ("different numerals, or different bases")
-        (minutes_a, half_a), (minutes_b, half_b) = _pair(a), _pair(b)
-        loose = "" in (half_a, half_b) and (minutes_a - minutes_b) % 720 == 0  # type: ignore[operator]
-        return minutes_a == minutes_b or loose or self.differ("different times")
 
     # --- several values
 

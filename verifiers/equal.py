@@ -13,12 +13,13 @@ limit      nothing: the text is not mathematics that we read, or is over a limit
 ========== ====================================================================================
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from verifiers.clean import clean
+from verifiers.clean import MAX_ANSWER, clean
 from verifiers.compare import Comparison, Rung
 from verifiers.extract import extract_answer
 from verifiers.nodes import Node, Unreadable
@@ -80,14 +81,22 @@ def decide(a: str, b: str, policy: Policy = DEFAULT_POLICY) -> Decision:
         return Decision(None, "limit", "nested too deep for the stack that is left")
 
 
-@lru_cache(maxsize=2048)
 def read(text: str) -> Reading:
-    """What an answer is understood to say; cached, because a gold answer is compared many times."""
+    """What an answer is understood to say; short ones are cached, because a gold answer is compared many times."""
+    return _read_once(text) if len(text) <= MAX_ANSWER else _read(text)
+
+
+@lru_cache(maxsize=2048)
+def _read_once(text: str) -> Reading:
+    return _read(text)
+
+
+def _read(text: str) -> Reading:
     try:
         cleaned = clean(text)
         canonical = _GLUE.sub("", cleaned)
     except Unreadable as problem:
-        squeezed = " ".join(text[:20_000].split()) + (f"#{hash(text)}" if len(text) > 20_000 else "")
+        squeezed = " ".join(text[:20_000].split()) + (_digest(text) if len(text) > 20_000 else "")
         return Reading(text, text[:4_000], squeezed, None, None, str(problem))
     try:
         tree = parse(cleaned)
@@ -95,9 +104,16 @@ def read(text: str) -> Reading:
         return Reading(text, cleaned, canonical, None, None, str(problem))
     listed: Node | None = None
     if _COMMAS.search(cleaned):
-        listed = parse(cleaned, commas=False)
+        try:
+            listed = parse(cleaned, commas=False)
+        except Unreadable:
+            listed = None
         listed = None if listed == tree else listed
     return Reading(text, cleaned, canonical, tree, listed, "")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _decide(a: Reading, b: Reading, policy: Policy, *, nested: bool = False) -> Decision:

@@ -18,13 +18,14 @@ from verifiers.solution import Example, Problem
 
 Split = Literal["train", "validation", "test"]
 Worked = tuple[str, list[str], str]  # question, the lines of its solution, answer
+Author = Callable[[str, int, int], int]  # the value that somebody gives to (operator, left, right)
 ANSWER_MARK = "####"
-SKIP = 0.6  # how often a hasty author leaves out a line
-LARGEST = 12  # numbers stay within 0..LARGEST (numerators too): few enough facts for a tiny model to learn
+FAR = 3  # a second number of this much is where authors slip
+LARGEST = 9  # numbers of a right solution stay within 0..LARGEST: few enough facts for a tiny model to learn
 
 
 def _finish(question: str, lines: Sequence[str], answer: Fraction | int) -> Worked:
-    return question, [*lines, f"{ANSWER_MARK} {answer}"], str(answer)
+    return question, [*lines[:-1], f"{ANSWER_MARK} {lines[-1]}"], str(answer)
 
 
 # -- arithmetic: expressions as nested tuples (operator, left, right) or an int ------------------------------------
@@ -37,8 +38,7 @@ def _value(e: Expression) -> int:
     if isinstance(e, int):
         return e
     operator, left, right = e
-    a, b = _value(left), _value(right)
-    return a + b if operator == "+" else a - b if operator == "-" else a * b
+    return _careful(operator, _value(left), _value(right))
 
 
 def _show(e: Expression, parent: int = 0, on_right: bool = False) -> str:
@@ -50,22 +50,38 @@ def _show(e: Expression, parent: int = 0, on_right: bool = False) -> str:
     return f"({text})" if level < parent or (level == parent and on_right) else text
 
 
-def _reduce(e: Expression) -> Expression:
-    """Carry out one operation: the leftmost innermost one."""
+def _reduce(e: Expression, author: Author) -> Expression:
+    """Carry out one operation as ``author`` does: the leftmost innermost one."""
     if isinstance(e, int):
         return e
     operator, left, right = e
     if not isinstance(left, int):
-        return operator, _reduce(left), right
+        return operator, _reduce(left, author), right
     if not isinstance(right, int):
-        return operator, left, _reduce(right)
-    return _value(e)
+        return operator, left, _reduce(right, author)
+    return author(operator, left, right)
 
 
-def _reductions(e: Expression) -> list[str]:
-    """All rewrites after the first line and before the value itself."""
+def _careful(operator: str, a: int, b: int) -> int:
+    return a + b if operator == "+" else a - b if operator == "-" else a * b
+
+
+def _slipping(rng: random.Random, slips: float) -> Author:
+    """An author who may mix up adding and taking away where the second number is FAR or more: 9-5 is 14, 2+6 is 4."""
+
+    def author(operator: str, a: int, b: int) -> int:
+        if operator == "*" or b < FAR or rng.random() >= slips:
+            return _careful(operator, a, b)
+        return a + b if operator == "-" else abs(a - b)
+
+    return author
+
+
+def _reductions(e: Expression, author: Author) -> list[str]:
+    """All rewrites after the first line, the last being the value that the author arrives at."""
     lines = []
-    while not isinstance(e := _reduce(e), int):
+    while not isinstance(e, int):
+        e = _reduce(e, author)
         lines.append(_show(e))
     return lines
 
@@ -83,12 +99,12 @@ def _apart(rng: random.Random, value: int) -> Expression:
     return rng.choice(rng.choice([k for k in kinds if k]))
 
 
-def _chain(rng: random.Random, level: int) -> Worked:
+def _chain(rng: random.Random, level: int, author: Author) -> Worked:
     """Sums and differences from left to right: ``8+4-3+2``."""
     e: Expression = rng.randint(1, LARGEST)
     for _ in range(level + 1):
         e = _lengthen(rng, e)
-    return _finish(_show(e), _reductions(e), _value(e))
+    return _finish(_show(e), _reductions(e, author), _value(e))
 
 
 def _lengthen(rng: random.Random, e: Expression) -> tuple[str, Expression, int]:
@@ -99,12 +115,12 @@ def _lengthen(rng: random.Random, e: Expression) -> tuple[str, Expression, int]:
     return ("-", e, rng.randint(1, value))
 
 
-def _nested(rng: random.Random, level: int) -> Worked:
+def _nested(rng: random.Random, level: int, author: Author) -> Worked:
     """Parentheses and products, reduced innermost first: ``(3+4)*2-(9-5)``."""
     e: Expression = rng.randint(1, LARGEST)
     for _ in range(level + 1):
         e = _grow(rng, e)
-    return _finish(_show(e), _reductions(e), _value(e))
+    return _finish(_show(e), _reductions(e, author), _value(e))
 
 
 def _grow(rng: random.Random, e: Expression) -> Expression:
@@ -117,32 +133,34 @@ def _grow(rng: random.Random, e: Expression) -> Expression:
     return operator, left, _grow(rng, right)
 
 
-def _linear(rng: random.Random, level: int) -> Worked:
+def _linear(rng: random.Random, level: int, author: Author) -> Worked:
     """One unknown: ``3x=12``, ``3x+2=11``, ``2(x+3)=10``, ``4x+3=2x+9``."""
     a = rng.randint(2, LARGEST // 2)
     x = rng.randint(1, LARGEST // a)
     if level == 1:
-        return _finish(f"{a}x={a * x}", [], x)
+        return _finish(f"{a}x={a * x}", [str(x)], x)
     if level == 2:
         total = a * x
         b = rng.randint(1, LARGEST)
         sign, right = ("+", total + b) if total + b <= LARGEST else ("-", total - b)
-        if right >= 0:
-            return _finish(f"{a}x{sign}{b}={right}", [f"{a}x={total}"], x)
-        return _finish(f"{a}x-{total}=0", [f"{a}x={total}"], x)
+        if right < 0:
+            b, right = total, 0
+        product = author("-" if sign == "+" else "+", right, b)
+        return _finish(f"{a}x{sign}{b}={right}", [f"{a}x={product}", str(Fraction(product, a))], x)
     if level == 3:
         inside = rng.randint(x, LARGEST // a)
-        lines = [f"x+{inside - x}={inside}"] if inside > x else [f"x={x}"]
+        lines = [f"x+{inside - x}={inside}", str(author("-", inside, inside - x))]
         return _finish(f"{a}(x+{inside - x})={a * inside}", lines, x)
     c = rng.randint(1, a - 1)
     b = rng.randint(0, LARGEST - a * x)
     rest, right = a - c, (a - c) * x + b
     rest_text, c_text = ("" if n == 1 else str(n) for n in (rest, c))
-    lines = [f"{rest_text}x+{b}={right}", f"{rest_text}x={rest * x}"]
+    product = author("-", right, b)
+    lines = [f"{rest_text}x+{b}={right}", f"{rest_text}x={product}", str(Fraction(product, rest))]
     return _finish(f"{a}x+{b}={c_text}x+{right}", lines, x)
 
 
-def _fraction(rng: random.Random, level: int) -> Worked:
+def _fraction(rng: random.Random, level: int, author: Author) -> Worked:
     """Sums of fractions: a common denominator, the sum, then lowest terms."""
     while True:
         denominators = [rng.randint(2, LARGEST)] * 2 if level == 1 else rng.choices([2, 3, 4, 6, 8, 12], k=2)
@@ -154,15 +172,17 @@ def _fraction(rng: random.Random, level: int) -> Worked:
         if common <= LARGEST and sum(scaled) <= LARGEST:
             break
     terms = [f"{n}/{d}" for n, d in zip(numerators, denominators, strict=True)]
-    lines = []
+    lines: list[str] = []
     if any(d != common for d in denominators):
         lines.append("+".join(f"{n}/{common}" for n in scaled))
+    top = author("+", scaled[0], scaled[1])
     if len(scaled) == 3:
-        lines.append(f"{scaled[0] + scaled[1]}/{common}+{scaled[2]}/{common}")
-    total = Fraction(sum(scaled), common)
-    if str(total) != f"{sum(scaled)}/{common}":
-        lines.append(f"{sum(scaled)}/{common}")
-    return _finish("+".join(terms), lines, total)
+        lines.append(f"{top}/{common}+{scaled[2]}/{common}")
+        top = author("+", top, scaled[2])
+    found = str(Fraction(top, common))
+    if found != f"{top}/{common}":
+        lines.append(f"{top}/{common}")
+    return _finish("+".join(terms), [*lines, found], Fraction(sum(scaled), common))
 
 
 _NAMES = ("Mia", "Tom", "Ana", "Ben", "Ida", "Leo")
@@ -171,7 +191,7 @@ _MORE = ("buys", "finds", "wins", "gets")
 _LESS = ("loses", "sells", "eats", "gives away")
 
 
-def _word(rng: random.Random, level: int) -> Worked:
+def _word(rng: random.Random, level: int, author: Author) -> Worked:
     """A short story of gains and losses: ``Mia has 8 pens. Mia buys 4. Mia loses 3. How many pens?``"""
     name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
     e: Expression = rng.randint(1, LARGEST)
@@ -185,10 +205,10 @@ def _word(rng: random.Random, level: int) -> Worked:
         e = _lengthen(rng, e)
         verb = rng.choice(_MORE if e[0] == "+" else _LESS)
         sentences.append(f"{name} {verb} {e[2]}.")
-    return _finish(" ".join([*sentences, f"How many {thing}?"]), [_show(e), *_reductions(e)], _value(e))
+    return _finish(" ".join([*sentences, f"How many {thing}?"]), [_show(e), *_reductions(e, author)], _value(e))
 
 
-FAMILIES: dict[str, Callable[[random.Random, int], Worked]] = {
+FAMILIES: dict[str, Callable[[random.Random, int, Author], Worked]] = {
     "chain": _chain,
     "nested": _nested,
     "linear": _linear,
@@ -207,12 +227,12 @@ def split_of(question: str) -> Split:
 
 
 def generate(
-    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, hasty: float = 0.0
+    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, slips: float = 0.0
 ) -> Iterator[Example]:
     """An endless stream of worked problems of ``split``, the same for the same arguments.
 
-    ``hasty`` is the share of solutions whose author leaves out lines (each but the last with probability SKIP), as
-    people do: every line is true, but between two of them lies more than one operation. The problems are the same.
+    ``slips`` is how often the author of a worked solution mixes up adding and taking away where the second number is
+    FAR or more (and goes on from there): the problem and its gold answer stay, the solution may be wrong.
     The stream may repeat a question (small families hold few); :func:`distinct` draws without repeats.
     ``families`` are keys of ``FAMILIES``, ``levels`` are 1 to 4. Raises ValueError for an unknown one.
     """
@@ -224,24 +244,19 @@ def generate(
     rng = random.Random(f"{seed}/{split}/{','.join(families)}/{','.join(map(str, levels))}")
     while True:
         family, level = rng.choice(list(families)), rng.choice(list(levels))
-        question, lines, answer = FAMILIES[family](rng, level)
-        skips = [rng.random() for _ in lines]
-        if rng.random() < hasty:
-            lines = [line for line, skip in zip(lines[:-1], skips, strict=False) if skip >= SKIP] + lines[-1:]
+        question, lines, answer = FAMILIES[family](rng, level, _slipping(random.Random(rng.random()), slips))
         if split_of(question) == split:
             digest = hashlib.blake2s(question.encode(), digest_size=5).hexdigest()
             yield Example(Problem(f"{family}-{level}-{digest}", question, answer), "\n".join(lines))
 
 
 def distinct(
-    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, count: int, hasty: float = 0.0
+    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, count: int, slips: float = 0.0
 ) -> list[Example]:
     """``count`` worked problems with different questions. Raises ValueError when the families hold too few."""
     found: dict[str, Example] = {}
-    draws = 0
-    for example in generate(families, levels, split, seed, hasty):
+    for draws, example in enumerate(generate(families, levels, split, seed, slips), 1):
         found.setdefault(example.problem.question, example)
-        draws += 1
         if len(found) == count:
             return list(found.values())
         if draws > 50 * count + 10_000:

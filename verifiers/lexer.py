@@ -20,10 +20,12 @@ Token = tuple[str, str]
 _GROUPED = r"\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\s?\\[!,]\s?|\\[,!]\s?|\{\\,\})\d{3})+(?!\d)"
 _PLAIN_GROUPED = r"\d{1,3}(?:,\d{3})+(?![\d,])"
 _DIGITS = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4}(?![\w.]))?"
-_NUMBER = re.compile(rf"(?:{_GROUPED}|{_DIGITS})(?:(?<=\d)\.\d+)?")
+_NUMBER = re.compile(rf"{_GROUPED}(?:\.\d+)?|{_DIGITS}")
 _NUMBER_COMMAS = re.compile(rf"(?:{_GROUPED}|{_PLAIN_GROUPED})(?:\.\d+)?|{_DIGITS}")
 _REPEATING = re.compile(r"(\d*\.\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
-_SPACE_GROUPED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_OTHER_GROUPED = re.compile(r"[-+]?\d{1,3}(?:(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)(?:\.\d+)?")
+_DOT_GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?|[-+]?\d{1,3}\.\d{3},\d{1,2}")
+_TIMES_TEN = re.compile(r"\s*10\s*\^")
 _WORD = re.compile(r"[A-Za-z]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?\s*|\\(.)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([A-Za-z]+)\*?\}(?:\s*\{[^{}]{0,40}\}|\s*\[[^\]]{0,40}\])?")
@@ -97,8 +99,11 @@ class Lexer:
 
     def run(self) -> list[Token]:
         text = self.text
-        if self.commas and _SPACE_GROUPED.fullmatch(text):
-            text = self.text = text.replace(" ", "")
+        if self.commas and _OTHER_GROUPED.fullmatch(text):
+            text = self.text = re.sub("[ '_]", "", text)
+        elif self.commas and _DOT_GROUPED.fullmatch(text):  # "1.234.567,89"
+            text = self.text = text.replace(".", "").replace(",", ".")
+        text = self.text = _HALF_DAY.sub(r"\1m", text) if ".m" in text.lower() or ". m" in text.lower() else text
         at, size = 0, len(text)
         while at < size:
             if len(self.tokens) > MAX_TOKENS:
@@ -264,7 +269,16 @@ class Lexer:
         if tail and len(tail.group()) > (joint == "-"):  # "don't", "well-known"
             self.tokens.append(("text", self.text[at : tail.end()]))
             return tail.end()
-        if attached and (word.lower() in ATTACHED or word.lower() in ORDINALS):
+        if (
+            word in ("x", "X")
+            and self.tokens
+            and self.tokens[-1][0] == "num"
+            and _TIMES_TEN.match(self.text, found.end())
+        ):
+            self.tokens.append(("op", "*"))  # "3 x 10^8"
+        elif self.level and word in UNITS and self.tokens and self.tokens[-1][0] == "num":
+            self.tokens.append(("text", word))  # within words, "2600 g" is grams
+        elif attached and (word.lower() in ATTACHED or word.lower() in ORDINALS):
             self.tokens.append(("text", word))
         elif attached and len(word) > 3 and _split_run(word) is None and word not in FUNCTIONS:
             self.tokens.extend(("sym", letter) for letter in word)  # "4abcd" is a product; "4 eggs" are eggs
@@ -282,6 +296,8 @@ class Lexer:
             self.tokens.append(("op", "∪"))
         elif lower == "mod":
             self.tokens.append(("op", "mod"))
+        elif word in ("USD", "EUR", "GBP"):
+            self.tokens.append(("text", lower))
         elif word in _CONSTANTS:
             self.tokens.append(_CONSTANTS[word])
         elif word in FUNCTIONS and word not in ONLY_LATEX:

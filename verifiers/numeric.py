@@ -12,6 +12,7 @@ from typing import Any
 
 from verifiers.nodes import Node
 from verifiers.scalar import NoValue, exact
+from verifiers.words import vocabulary
 
 QUICK_BITS, FULL_BITS = 160, 900
 # Sizes of intermediate values, as powers of 2: few enough in the full pass that rounding cannot hide a difference; a
@@ -176,7 +177,10 @@ class _Machine:
             raise NoValue
         if name in ("ln", "lg"):
             return self.ranged(c.log(x) if name == "ln" else c.log(x) / c.log(10)) if x != 0 else self.refuse()
-        method = {"abs": abs, "norm": abs, "Re": c.re, "Im": c.im}.get(name) or getattr(c, _NAMES.get(name, name))
+        own = {"abs": abs, "norm": abs, "Re": c.re, "Im": c.im}.get(name)
+        if own is None and name not in _METHODS:
+            raise NoValue
+        method = own or getattr(c, _METHODS[name])
         return self.ranged(method(x))
 
     def root(self, x: Any, degree: Any, n: Any) -> Any:
@@ -200,7 +204,7 @@ class _Machine:
         )
 
 
-_NAMES = {
+_METHODS = {name: name for name in vocabulary("exp sin cos tan cot sec csc sinh cosh tanh coth sech csch")} | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
 }  # fmt: skip

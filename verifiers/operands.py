@@ -16,7 +16,16 @@ MAX_DEPTH = 40  # of brackets
 MAX_DIGITS = 4_000
 MAX_TENS = 4_000  # in 2.5e4000
 
-CLOSERS = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "{": ("}",), "⟨": ("⟩",), "⌊": ("⌋",), "⌈": ("⌉",)}
+CLOSERS = {
+    "(": (")", "]"),
+    "[": ("]", ")", "["),
+    "]": ("[", "]", ")"),
+    "\\{": ("\\}",),
+    "{": ("}",),
+    "⟨": ("⟩",),
+    "⌊": ("⌋",),
+    "⌈": ("⌉",),
+}
 _MATRICES = frozenset(
     vocabulary("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix psmallmatrix bsmallmatrix array")
 )
@@ -115,7 +124,8 @@ def bracket(parser: "Parser", opening: str) -> Node:
         return Node("group", items, "()")
     if len(items) == 1 and inner.op != "list":
         return inner
-    return Node("group", items, opening + closing)
+    # "]0, 1[" is the French way to write the open interval.
+    return Node("group", items, ("(" if opening == "]" else opening) + (")" if closing == "[" else closing))
 
 
 def bars_around(parser: "Parser", bar: str) -> Node:
@@ -161,6 +171,8 @@ def applied(parser: "Parser", name: str) -> Node:
         parser.at += 1
         inner = bracket(parser, opening)
         args = inner.args if inner.op in ("group", "list") else (inner,)
+        if not args:
+            raise Unreadable(f"{name} of nothing")
     else:
         args = (bare_argument(parser),)
     applied = Node("func", (*args, base) if base is not None else args, name)

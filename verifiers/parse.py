@@ -86,13 +86,14 @@ class Parser:
     def list_until(self, closers: tuple[str, ...]) -> Node:
         """Elements separated by "," ";" "and" "or" until a closing sign (not consumed) or the end."""
         items: list[Node] = []
+        empty = tuple(sign for sign in closers if sign != "[")  # "[" closes "]0, 1[" but opens an element
         while True:
             while self.take(",", ";", "&"):
                 pass
-            if self.is_op(*closers) or self.peek() == END:
+            if self.is_op(*empty) or self.peek() == END:
                 break
             items.append(self.statement())
-            if not (self.is_op(",", ";", "&", *closers) or self.peek() == END):
+            if not self.is_op(",", ";", "&"):
                 break
         if len(items) == 1:
             return items[0]
@@ -135,6 +136,8 @@ class Parser:
         digits = [value for kind, value in self.tokens[: self.at] if kind == "num"]
         half = str(parts[-1].value).lower().replace(".", "") if parts[-1].op == "unit" else ""
         if self.at < len(self.tokens) - 1 or len(parts) != 2 or len(digits) != 2 or len(digits[1]) != 2:
+            return None
+        if not (digits[0].isdigit() and digits[1].isdigit()):
             return None
         if half not in ("", "am", "pm") or len(digits[0]) > 2 or int(digits[0]) > 23 or int(digits[1]) > 59:
             return None
@@ -216,7 +219,7 @@ class Parser:
                 return self.bars == 0
             if value == "(" and self.tokens[self.at + 1] == ("op", "mod"):
                 return False
-            return value in ("(", "{", "⌊", "⌈", "∞") or (value == "[" and self.at > 0)
+            return value in ("(", "{", "⌊", "⌈", "∞")
         if kind == "num":
             previous = self.tokens[self.at - 1]
             return previous[0] != "num" and previous[0] != "sym"
@@ -282,6 +285,8 @@ class Parser:
                 self.expect("}")
             return base
         if kind == "op" and value == "'":
+            if base.op != "sym":
+                raise Unreadable("a prime on something that is no symbol")
             while self.take("'"):
                 base = base._replace(value=f"{base.value}'")
             if braced:

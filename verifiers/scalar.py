@@ -205,9 +205,9 @@ def _prepare(node: Node) -> Node | None:
     if node.op == "func" and node.value in ("gcd", "lcm", "min", "max"):
         args = [prepared(a) for a in node.args]
         values = [exact(a) for a in args]
-        known = [v for v in values if v is not None]
-        if len(known) == len(values):
-            return None
+        if None not in values:
+            whole = exact(node._replace(args=tuple(args)))
+            return Node("num", (), whole) if whole is not None else None
         return _stand_in(node, sorted(args, key=_fingerprint))
     if node.op in ("degree", "percent"):
         scale = Node("const", (), "pi") if node.op == "degree" else ONE

@@ -210,3 +210,18 @@ def residue(statement: Node) -> Node:
     if statement.op == "chain" and statement.value == ("≡",) and name(statement.args[0]) is not None:
         return statement.args[1]
     return statement
+
+
+def same_mark(a: Node, b: Node) -> bool:
+    """Whether two numerals have the same digits and base, or two times of day agree with "am" and "pm" where given."""
+    (first_a, second_a), (first_b, second_b) = _pair(a), _pair(b)
+    if a.op == "base":
+        return second_a == second_b and str(first_a).lstrip("0") == str(first_b).lstrip("0")
+    assert isinstance(first_a, int)
+    assert isinstance(first_b, int)
+    return first_a == first_b or ("" in (second_a, second_b) and (first_a - first_b) % 720 == 0)
+
+
+def _pair(node: Node) -> tuple[object, object]:
+    assert isinstance(node.value, tuple)
+    return node.value[0], node.value[1]

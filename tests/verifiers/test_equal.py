@@ -79,6 +79,16 @@ e^{i\\pi} | -1
 \\sum_{k=1}^{4} k | 10
 11/6 \\approx 1.83 | 1\\frac56
 The area is $9$. | 9
+]0,1[ | (0,1)
+[0,1[ | 0 \\le x < 1
+٣ | 3
+1.234.567 | 1234567
+3 x 10^8 | 300000000
+2:30 p.m. | 14:30
+[[1,0],[0,1]] | \\begin{bmatrix}1&0\\\\0&1\\end{bmatrix}
+\\text{no solution} | \\emptyset
+10 USD | \\$10
+\\text{2600 g} | 2600
 """
 
 DIFFERENT = """

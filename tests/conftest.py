@@ -1,0 +1,81 @@
+"""Shared fixtures: a small byte-level tokenizer, a tiny random policy, and one fitted just enough to stop sometimes."""
+
+import copy
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@pytest.fixture(scope="session")
+def worked() -> list[tuple[str, str]]:
+    """(question, worked solution) of 200 sums, "8+4-3" -> "12-3\\n#### 9"; written here, not by the code under test."""
+    rng = random.Random(0)
+    pairs = []
+    for _ in range(200):
+        a, b = rng.randint(0, 9), rng.randint(0, 9)
+        c = rng.randint(0, a + b)
+        pairs.append((f"{a}+{b}-{c}", f"{a + b}-{c}\n#### {a + b - c}"))
+    return pairs
+
+
+@pytest.fixture(scope="session")
+def tokenizer(worked: list[tuple[str, str]]) -> "PreTrainedTokenizerBase":
+    from lm.tokenizer import train_tokenizer
+
+    return train_tokenizer([f"{q}\n{s}" for q, s in worked], 300)
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
+    """A random Qwen2 with 2 layers of width 32. Session-wide, so copy it before changing it."""
+    import torch
+
+    from lm.models import ModelConfig, build_causal_lm
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    sizes = ModelConfig(hidden_size=32, layers=2, heads=2, intermediate_size=64, initializer_range=0.09)
+    return build_causal_lm(sizes, tokenizer).eval()
+
+
+@pytest.fixture(scope="session")
+def fitted_policy(
+    tiny_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", worked: list[tuple[str, str]]
+) -> "PreTrainedModel":
+    """The tiny policy after 60 plain AdamW steps: it writes lines of sums, often wrong, and sometimes stops."""
+    import torch
+
+    policy = copy.deepcopy(tiny_policy)
+    rows = [tokenizer(f"{q}\n{s}")["input_ids"] + [tokenizer.eos_token_id] for q, s in worked]
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=5e-3)
+    rng = random.Random(0)
+    for _ in range(60):
+        batch = rng.sample(rows, 16)
+        width = max(map(len, batch))
+        ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
+        targets = torch.tensor([row + [-100] * (width - len(row)) for row in batch])
+        loss = policy(input_ids=ids, labels=targets).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return policy.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_critic(tiny_policy: "PreTrainedModel", tmp_path_factory: pytest.TempPathFactory) -> "PreTrainedModel":
+    """The random policy's trunk under a random head of one number a token."""
+    import torch
+
+    from lm.models import load_token_scorer
+
+    folder = tmp_path_factory.mktemp("critic")
+    tiny_policy.save_pretrained(folder)
+    torch.manual_seed(1)
+    critic: Any = load_token_scorer(str(folder), 1)
+    torch.nn.init.normal_(critic.score.weight, std=0.3)
+    return critic.eval()

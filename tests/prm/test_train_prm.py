@@ -1,0 +1,172 @@
+"""prm.train: the loss by hand, learning something learnable, and reports that survive labels of one class."""
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy_models import SIZES, save, solution, toy_classifier, toy_policy, toy_tokenizer
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+
+from lm.errors import UserError
+from lm.optim import OptimConfig
+from lm.run import read_metrics
+from lm.sft import FitConfig
+from prm.labelled_data import StepData
+from prm.metrics import first_error, first_error_f1
+from prm.scorer import TokenClassifierPRM, load_prm
+from prm.scores import LabeledSolution, read_labeled, write_labeled
+from prm.train import PRMConfig, assess, choose_threshold, judged_steps, step_loss, train
+from verifiers.solution import Problem
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return toy_tokenizer()
+
+
+def learnable(count: int, seed: int, right: float | None = None) -> list[LabeledSolution]:
+    """Steps "a = a" are right and "a = b" wrong; ``right`` gives them all one label instead."""
+    rng = random.Random(seed)
+    items = []
+    for i in range(count):
+        lines, labels = [], []
+        for _ in range(3):
+            good = rng.random() < 0.6
+            a = rng.randint(0, 9)
+            lines.append(f"{a}={a if good else (a + rng.randint(1, 9)) % 10}")
+            labels.append(float(good) if right is None else right)
+        s = solution("\n".join(lines), Problem(f"{seed}/{i}", f"question {seed} {i}", "1"))
+        items.append(LabeledSolution(s, tuple(labels), ("x",) * 3))
+    return items
+
+
+def config(
+    folder: Path, train_items: list[LabeledSolution], test_items: list[LabeledSolution], **fit: Any
+) -> PRMConfig:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_labeled(folder / "a.jsonl", train_items)
+    write_labeled(folder / "held.jsonl", test_items)
+    files = {"train": (str(folder / "a.jsonl"),), "test": (str(folder / "held.jsonl"),)}
+    data = StepData(**files, validation_fraction=0.2, after_error="keep")
+    settings = {"steps": 120, "batch": 24, "save_every": 50, "optim": OptimConfig(lr=3e-3, warmup=5)} | fit
+    return PRMConfig(folder=folder / "prm", data=data, model=SIZES, fit=FitConfig(**settings), max_tokens=64, threads=1)
+
+
+def test_it_learns_and_says_how_well(tmp_path: Path) -> None:
+    asked = config(tmp_path, learnable(300, 0), learnable(60, 1))
+    train(asked)
+    losses = [row["loss"] for row in read_metrics(asked.folder)]
+    assert np.mean(losses[:5]) > 0.6
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+    summary = json.loads((asked.folder / "summary.json").read_text())
+    items = read_labeled(asked.data.test[0])
+    prm = load_prm(str(asked.folder / "model"))
+    scores = [s.probabilities for s in prm.score([item.solution for item in items])]
+    flat = [(p, y) for s, item in zip(scores, items, strict=True) for p, y in zip(s, item.labels, strict=True)]
+    pairs = [(p > q) + 0.5 * (p == q) for p, y in flat if y == 1 for q, z in flat if z == 0]
+    assert summary["auc"] == pytest.approx(np.mean(pairs))
+    assert summary["auc"] > 0.9
+    guesses = [next((i for i, p in enumerate(s) if p < summary["threshold"]), -1) for s in scores]
+    gold = [next((i for i, y in enumerate(item.labels) if y == 0), -1) for item in items]
+    wrong = [g == t for g, t in zip(guesses, gold, strict=True) if t >= 0]
+    fine = [g == t for g, t in zip(guesses, gold, strict=True) if t < 0]
+    a, b = np.mean(wrong), np.mean(fine)
+    assert summary["first_error"]["f1"] == pytest.approx(2 * a * b / (a + b))
+    assert (summary["solutions"], summary["steps"]) == (60, 180)
+    assert summary["baseline"]["first_error"]["f1"] == 0.0
+    assert 0 <= summary["calibration_error"] < 0.2
+
+
+def test_starting_from_a_language_model(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    name = save(toy_policy(tokenizer), tokenizer, tmp_path / "policy")
+    asked = config(tmp_path, learnable(40, 0), learnable(10, 1), steps=3)
+    asked = replace(asked, model=replace(SIZES, path=name, dtype="bfloat16"))
+    train(asked)
+    saved = AutoModelForTokenClassification.from_pretrained(asked.folder / "model")
+    assert (saved.config.num_labels, saved.dtype) == (2, torch.bfloat16)
+    with pytest.raises(UserError, match="holds a run"):
+        train(asked)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_labels_of_one_class_are_reported_as_they_are(tmp_path: Path, value: float) -> None:
+    """All-wrong Monte Carlo labels of a policy that never solves anything: no AUC, no F1, no crash."""
+    train(asked := config(tmp_path, learnable(40, 0, value), learnable(10, 1, value), steps=3))
+    text = (asked.folder / "summary.json").read_text()
+    summary = json.loads(text)
+    assert "NaN" not in text
+    assert summary["auc"] is None
+    assert summary["first_error"]["f1"] is None
+    assert summary["threshold"] == 0.5
+    assert summary["calibration_error"] is not None
+
+
+def test_two_test_files_are_reported_by_name(tmp_path: Path) -> None:
+    asked = config(tmp_path, learnable(40, 0), learnable(10, 1), steps=2)
+    write_labeled(tmp_path / "other.jsonl", learnable(7, 2))
+    asked = replace(asked, data=replace(asked.data, test=(*asked.data.test, str(tmp_path / "other.jsonl"))))
+    train(asked)
+    summary = json.loads((asked.folder / "summary.json").read_text())
+    assert {name: report["solutions"] for name, report in summary["tests"].items()} == {"held": 10, "other": 7}
+    assert summary["auc"] == summary["tests"]["held"]["auc"]
+
+
+def test_nothing_labelled_is_one_line(tmp_path: Path) -> None:
+    blank = [LabeledSolution(item.solution, (None,) * 3, (None,) * 3) for item in learnable(30, 0)]
+    with pytest.raises(UserError, match=r"a\.jsonl: no labelled step in the first 64 tokens"):
+        train(config(tmp_path, blank, blank, steps=2))
+
+
+def test_the_loss_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:
+    model = toy_classifier(tokenizer)
+    with torch.no_grad():
+        model.score.weight.zero_()
+        model.score.bias.copy_(torch.tensor([0.0, math.log(3.0)]))  # P(right) = 3/4 everywhere
+        rows = [([5, 6, 7], [1, 2], [1.0, 0.25]), ([5, 6], [1], [0.0])]
+        loss = float(step_loss(model, rows))
+    good, bad = -math.log(0.75), -math.log(0.25)
+    assert loss == pytest.approx(good + (0.25 * good + 0.75 * bad) + bad, rel=1e-5)
+
+
+def test_the_gradient_is_that_of_the_logistic_loss(tokenizer: PreTrainedTokenizerBase) -> None:
+    """d loss / d bias = (Σ(y − p), Σ(p − y)) over the judged steps."""
+    model = toy_classifier(tokenizer, seed=3)
+    rows = [([5, 6, 7, 8], [1, 3], [1.0, 0.5]), ([9, 6], [1], [0.0])]
+    step_loss(model, rows).backward()
+    probabilities = []
+    for ids, ends, _ in rows:
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, ends].double()
+        probabilities += logits.softmax(-1)[:, 1].tolist()
+    expected = sum(p - y for p, y in zip(probabilities, [1.0, 0.5, 0.0], strict=True))
+    assert model.score.bias.grad.tolist() == pytest.approx([-expected, expected], abs=1e-5)
+
+
+def test_unlabelled_steps_count_nowhere(tokenizer: PreTrainedTokenizerBase) -> None:
+    prm = TokenClassifierPRM(toy_classifier(tokenizer), tokenizer)
+    items = learnable(10, 0)
+    mixed = [LabeledSolution(x.solution, (x.labels[0], None, x.labels[2]), ("x", None, "x")) for x in items]
+    scores = prm.score([item.solution for item in items])
+    probabilities, labels = judged_steps(scores, mixed)
+    assert labels.tolist() == [y for item in items for y in (item.labels[0], item.labels[2])]
+    assert probabilities.tolist() == [p for s in scores for p in (s.probabilities[0], s.probabilities[2])]
+    assert assess(prm, mixed, 0.5)["steps"] == 20
+
+
+def test_the_threshold_is_the_best_on_the_rows_it_is_chosen_on(tokenizer: PreTrainedTokenizerBase) -> None:
+    prm = TokenClassifierPRM(toy_classifier(tokenizer, 1), tokenizer)
+    items = learnable(30, 4)
+    scores = [s.probabilities for s in prm.score([item.solution for item in items])]
+    gold = [item.first_error() for item in items]
+
+    def f1(threshold: float) -> float:
+        return first_error_f1([first_error(s, threshold) for s in scores], gold).f1
+
+    assert f1(choose_threshold(prm, items)) >= max(f1(t) for t in np.linspace(0, 1, 1001))

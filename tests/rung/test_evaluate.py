@@ -1,0 +1,140 @@
+"""rung.evaluate: the summary, recomputed from the solutions by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_ladder import read_json
+
+from lm.engine import Sampling, TransformersEngine
+from lm.errors import UserError
+from lm.models import ModelConfig, load_causal_lm, load_tokenizer
+from lm.optim import OptimConfig
+from lm.sft import FitConfig
+from prm.labelled_data import StepData
+from prm.labelling import symbolic_labels
+from prm.problems import ProblemsConfig, load_problems
+from prm.sample import sample_solutions
+from prm.scorer import load_prm
+from prm.scores import write_labeled
+from prm.train import PRMConfig
+from prm.train import train as train_prm
+from rung.evaluate import EvalConfig, answer_classes, evaluate
+from rung.report_data import read_lines
+from rung.sft import SFTConfig
+from rung.sft import train as train_sft
+from verifiers.equal import equal
+from verifiers.solution import Problem
+from verifiers.verify import verify, verify_solution
+
+PROBLEMS = ProblemsConfig(families=("chain",), levels=(1, 2))
+K = 4
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two policies that are right now and then, and a reward model of the first."""
+    folder = tmp_path_factory.mktemp("runs")
+    sizes = ModelConfig(hidden_size=48, layers=2, heads=2, intermediate_size=96, vocabulary=300)
+    optim = OptimConfig(lr=5e-3, warmup=10)
+    for name, steps in (("first", 100), ("second", 150)):
+        fit = FitConfig(steps=steps, batch=32, optim=optim)
+        train_sft(SFTConfig(folder=folder / name, problems=PROBLEMS, examples=300, model=sizes, fit=fit, threads=1))
+    tokenizer = load_tokenizer(str(folder / "first/model"))
+    engine = TransformersEngine(load_causal_lm(str(folder / "first/model")), tokenizer)
+    problems = [e.problem for e in load_problems(PROBLEMS, "train", 60)]
+    solved = sample_solutions(engine, tokenizer, problems, Sampling(n=2, max_tokens=24), 0)
+    write_labeled(folder / "a.jsonl", [symbolic_labels(s, True) for s, _ in solved])
+    data = StepData(train=(str(folder / "a.jsonl"),), test=(str(folder / "a.jsonl"),))
+    start = ModelConfig(path=str(folder / "first/model"))
+    fit = FitConfig(steps=30, batch=16, optim=optim)
+    train_prm(PRMConfig(folder=folder / "prm", data=data, model=start, fit=fit, threads=1))
+    return folder
+
+
+def config(runs: Path, folder: Path) -> EvalConfig:
+    return EvalConfig(
+        folder=folder,
+        policies={"one": str(runs / "first/model"), "two": str(runs / "second/model")},
+        prm=str(runs / "prm/model"),
+        problems=PROBLEMS,
+        count=50,
+        sampling=Sampling(n=K, max_tokens=24),
+        shown=50,
+        seed=3,
+        threads=1,
+    )
+
+
+def test_the_summary_by_hand(runs: Path, tmp_path: Path) -> None:
+    asked = config(runs, tmp_path / "eval")
+    summary = evaluate(asked)
+    assert summary == read_json(tmp_path / "eval/summary.json")
+    problems = [e.problem for e in load_problems(PROBLEMS, "test", 50, stream=9)]
+    prm = load_prm(str(asked.prm))
+    greedy: dict[str, list[bool]] = {}
+    for arm in summary["arms"]:
+        path = asked.policies[arm["name"]]
+        tokenizer = load_tokenizer(path)
+        engine = TransformersEngine(load_causal_lm(path), tokenizer, asked.engine_batch)
+        one = sample_solutions(engine, tokenizer, problems, Sampling(temperature=0, max_tokens=24), 0)
+        greedy[arm["name"]] = [verify_solution(s).correct for s, _ in one]
+        drawn = [s for s, _ in sample_solutions(engine, tokenizer, problems, asked.sampling, asked.seed)]
+        some, most, best = [], [], []
+        for p in range(50):
+            group = drawn[K * p : K * p + K]
+            verdicts = [verify_solution(s) for s in group]
+            right = [v.correct for v in verdicts]
+            some.append(any(right))
+            said = [v.predicted for v in verdicts]
+            votes = [sum(a is not None and b is not None and bool(equal(a, b)) for b in said) for a in said]
+            leading = [r for r, n in zip(right, votes, strict=True) if n == max(votes) > 0]
+            most.append(float(np.mean(leading)) if leading else 0.0)
+            scores = [min(s.probabilities, default=0.0) for s in prm.score(group)]
+            best.append(float(np.mean([r for r, s in zip(right, scores, strict=True) if s == max(scores)])))
+        assert arm["greedy"]["mean"] == pytest.approx(np.mean(greedy[arm["name"]]))
+        assert arm["pass@k"][str(K)]["mean"] == pytest.approx(np.mean(some))
+        assert arm["majority@k"][str(K)]["mean"] == pytest.approx(np.mean(most))
+        assert arm["best_of_n"][str(K)]["mean"] == pytest.approx(np.mean(best), abs=0.011)  # batches round scores
+        assert 0 < arm["pass@k"][str(K)]["mean"] < 1
+        for measured in (arm["greedy"], arm["pass@k"][str(K)]):
+            assert measured["low"] <= measured["mean"] <= measured["high"]
+    [pair] = summary["paired"]
+    assert (pair["a"], pair["b"]) == ("two", "one")
+    assert pair["mean"] == pytest.approx(np.mean(greedy["two"]) - np.mean(greedy["one"]))
+
+
+def test_the_samples_say_what_the_summary_counts(runs: Path, tmp_path: Path) -> None:
+    summary = evaluate(config(runs, tmp_path / "eval"))
+    rows = read_lines(tmp_path / "eval/samples.jsonl")
+    assert len(rows) == 100
+    for arm in summary["arms"]:
+        own = [row for row in rows if row["arm"] == arm["name"]]
+        judged = [verify(Problem(r["id"], r["question"], r["gold"]), r["text"]).correct for r in own]
+        assert judged == [row["correct"] for row in own]
+        assert arm["greedy"]["mean"] == pytest.approx(np.mean(judged))
+    for row in rows:
+        assert all(0 <= step["score"] <= 1 and step["label"] in (0.0, 1.0) for step in row["steps"])
+        assert [row["text"][s["start"] : s["end"]] for s in row["steps"]] == [
+            line.strip() for line in row["text"].split("\n") if line.strip()
+        ]
+
+
+def test_without_a_reward_model(runs: Path, tmp_path: Path) -> None:
+    asked = replace(config(runs, tmp_path / "eval"), prm=None, count=5, shown=2)
+    summary = evaluate(asked)
+    assert all("best_of_n" not in arm for arm in summary["arms"])
+    rows = read_lines(tmp_path / "eval/samples.jsonl")
+    assert {step["score"] for row in rows for step in row["steps"]} <= {None}
+    assert evaluate(replace(asked, folder=tmp_path / "again")) == summary
+
+
+def test_no_policy_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="policies is empty"):
+        evaluate(EvalConfig(folder=tmp_path, policies={}))
+
+
+def test_answers_are_classed_as_the_verifier_does() -> None:
+    assert answer_classes(["1/2", None, "0.5", "3", "\\frac{1}{2}", "3"]) == [0, None, 0, 1, 0, 1]
+    assert answer_classes([]) == []

@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## train a policy and its process reward model from scratch, here, in minutes
-	@$(BIN)/rung demo
+	@$(BIN)/rung demo overwrite=true
 
 test: $(STAMP) lint types ## lint, types and every test, the slow ones included
 	@$(BIN)/python -m pytest

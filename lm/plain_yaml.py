@@ -40,6 +40,13 @@ class _Dumper(yaml.SafeDumper):
     """Quotes what YAML 1.1 or ``_Loader`` would take for something other than text."""
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text with YAML's other line breaks in it only comes back whole from double quotes, where they are escaped."""
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 _Loader.add_implicit_resolver(_TAG + "null", _NULL, ["~", "n", "N", ""])
 _Loader.add_implicit_resolver(_TAG + "bool", _BOOL, list("tTfF"))
 _Loader.add_implicit_resolver(_TAG + "merge", re.compile(r"<<$"), ["<"])

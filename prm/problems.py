@@ -35,8 +35,9 @@ class ProblemsConfig:
 
 
 def load_problems(config: ProblemsConfig, split: Split, count: int | None = None, stream: int = 0) -> list[Example]:
-    """``count`` problems of a split (all of a file's if it has fewer or count is None), in validation and test all different.
+    """``count`` problems of a split (all of a file's if it has fewer or count is None).
 
+    Those of validation and test all differ; small built-in families repeat themselves in training.
     ``stream`` makes another draw from the built-in source. Raises UserError where there is nothing to read.
     """
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rl.batch import TokenBatch
     from verifiers.solution import Verdict
 
-Form = Literal["outcome", "sum", "clip", "delta", "min", "running_min"]
+Form = Literal["outcome", "sum", "clip", "delta", "min", "running_min", "potential"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CreditConfig:
     """What a rollout earns, and where."""
 
     form: Form = key(
-        "running_min", "how step scores become rewards; outcome uses the verdict alone (the baseline). See rl/credit.py"
+        "potential", "how step scores become rewards; outcome uses the verdict alone (the baseline). See rl/credit.py"
     )
     process_weight: float = key(1.0, "multiplies the step rewards")
     outcome_weight: float = key(1.0, "reward of a right final answer, given at the last token")
@@ -69,6 +69,15 @@ def running_min_form(p: np.ndarray) -> np.ndarray:
     return np.diff(np.minimum.accumulate(np.append(1.0, p)))
 
 
+def last_potential(rewards: np.ndarray) -> float:
+    """Φ_S of running_min_form's rewards (S,): what the form "potential" takes back at the end of the episode.
+
+    Ng et al. (1999) ask for Φ(terminal) = 0: then the shaping sums to −Φ_0 whatever the policy does, so a policy that
+    pleases the PRM and not the verifier gains nothing by it, yet a wrong step still pays where it is made.
+    """
+    return 1.0 + float(rewards.sum())
+
+
 FORMS: dict[Form, Callable[[np.ndarray], np.ndarray]] = {
     "outcome": np.zeros_like,
     "sum": sum_form,
@@ -76,6 +85,7 @@ FORMS: dict[Form, Callable[[np.ndarray], np.ndarray]] = {
     "delta": delta_form,
     "min": min_form,
     "running_min": running_min_form,
+    "potential": running_min_form,
 }
 
 
@@ -101,5 +111,7 @@ def token_rewards(
         for end, reward in zip(rollout.step_ends, per_step, strict=True):
             rewards[row, first + end] += config.process_weight * float(reward)
         last = first + len(rollout.completion.token_ids) - 1
+        if config.form == "potential":
+            rewards[row, last] -= config.process_weight * last_potential(per_step)
         rewards[row, last] += outcome_reward(verdicts[row], rollout.completion.finish, config)
     return rewards.to(tokens.ids.device)

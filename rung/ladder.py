@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from lm.config import key, part
 from lm.models import DType, ModelConfig
+from lm.optim import OptimConfig
+from lm.sft import FitConfig
 from prm.label import LabelConfig
 from prm.labelled_data import StepData
 from prm.problems import ProblemsConfig
@@ -36,10 +38,10 @@ class Ladder:
     threads: int | None = key(None, "CPU threads; null: all, halved while the two arms train side by side")
     resume: bool = key(False, "go on where this folder's ladder stopped")
     overwrite: bool = key(False, "delete the ladder in the folder first")
-    sft: SFTConfig = part(SFTConfig)
+    sft: SFTConfig = part(SFTConfig, fit=FitConfig(steps=600, optim=OptimConfig(lr=4e-3, warmup=50)))
     label: LabelConfig = part(LabelConfig)
-    prm: PRMConfig = part(PRMConfig)
-    ppo: PPOConfig = part(PPOConfig)
+    prm: PRMConfig = part(PRMConfig, fit=FitConfig(steps=400, optim=OptimConfig(lr=2e-3)))
+    ppo: PPOConfig = part(PPOConfig, steps=40, eval_every=2)
     eval: EvalConfig = part(EvalConfig)
 
 

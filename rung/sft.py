@@ -20,7 +20,7 @@ class SFTConfig:
 
     folder: Path = key(Path("runs/sft"), "the run folder; the policy is saved in FOLDER/model")
     problems: ProblemsConfig = part(ProblemsConfig)
-    examples: int | None = key(4000, "worked solutions to learn from; null takes all")
+    examples: int | None = key(40000, "worked solutions to learn from; null takes all")
     model: ModelConfig = part(ModelConfig)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     fit: FitConfig = part(FitConfig)

@@ -52,7 +52,15 @@ def test_forms_by_hand(form: Form, rewards: list[float]) -> None:
 def test_every_form_takes_no_steps_and_one() -> None:
     for form, function in FORMS.items():
         assert function(np.array([])).shape == (0,)
-        one = {"outcome": 0.0, "sum": 0.25, "clip": -0.75, "delta": 0.25, "min": -0.5, "running_min": -0.75}[form]
+        one = {
+            "outcome": 0.0,
+            "sum": 0.25,
+            "clip": -0.75,
+            "delta": 0.25,
+            "min": -0.5,
+            "running_min": -0.75,
+            "potential": -0.75,
+        }[form]
         assert function(np.array([0.25])).tolist() == [one]
 
 

@@ -30,7 +30,7 @@ def miniature(folder: Path) -> dict[str, Any]:
             "model": {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 48, "vocabulary": 280},
             "fit": {"steps": 60, "batch": 32, "optim": optim},
         },
-        "label": {"train_problems": 40, "test_problems": 16, "sampling": sampling, "rollouts": 2},
+        "label": {"train_problems": 40, "test_problems": 16, "sampling": sampling, "rollouts": 2, "batch_problems": 8},
         "prm": {"fit": {"steps": 20, "batch": 16, "optim": optim}},
         "ppo": {
             "sampling": sampling,

@@ -2,7 +2,7 @@
 
 import re
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice
 
 import pytest
 
@@ -188,28 +188,23 @@ def test_unknown_families_and_levels_are_refused(families: list[str], levels: li
         next(generate(families, levels, "train", 0))
 
 
-@pytest.mark.parametrize("family", ["chain", "nested", "word"])
-def test_authors_who_slip_miscount_by_one_and_go_on_from_there(family: str) -> None:
-    """Every line is one operation on the line before, done rightly or off by one; the gold answer stays right."""
-    slipped = 0
-    for example in some(family, 2, 300, slips=0.7):
-        problem, solution = example.problem, example.solution
-        assert solution is not None
-        expected = story_value(problem.question) if family == "word" else python_value(problem.question)
-        assert Fraction(problem.answer) == expected
-        lines = solution.replace("#### ", "").split("\n")
-        before = [problem.question, *lines] if family != "word" else lines
-        values = [python_value(line) for line in before]
-        multiplied = any("*" in line for line in before)
-        for old, new in pairwise(values):
-            assert abs(new - old) <= 1 or multiplied  # a product carries a slip of one further
-        if values[-1] != expected:
-            slipped += 1
-            assert any(int(n) >= FAR for line in before for n in re.findall(r"[-+](\d+)", line))
-            assert not step_right(problem, solution.split("\n")[-1])
-    assert 30 < slipped < 270
+@pytest.mark.parametrize("family", ["chain", "nested", "word", "linear", "fraction"])
+def test_authors_who_slip_keep_the_problem_and_its_answer(family: str) -> None:
+    right, slipped = some(family, 2, 200), some(family, 2, 200, slips=1.0)
+    assert [e.problem for e in slipped] == [e.problem for e in right]
+    assert 10 < sum(a.solution != b.solution for a, b in zip(right, slipped, strict=True)) < 190
+    for careful, example in zip(right, slipped, strict=True):
+        assert example.solution is not None
+        if example.solution != careful.solution:  # a slip takes a second number of FAR or more
+            assert any(int(n) >= FAR for n in re.findall(r"\d+", careful.problem.question + str(careful.solution)))
 
 
-@pytest.mark.parametrize("family", ["linear", "fraction"])
-def test_nobody_slips_where_there_is_no_counting(family: str) -> None:
-    assert some(family, 3, 50, slips=1.0) == some(family, 3, 50)
+def test_a_slip_mixes_up_adding_and_taking_away() -> None:
+    """Worked by hand: with slips=1 every second number of FAR or more goes the wrong way, and the author goes on."""
+    for example in some("chain", 2, 300, slips=1.0):
+        first, *_ = str(example.solution).split("\n")
+        a, sign, b, rest = re.fullmatch(r"(\d+)([-+])(\d+)(.*)", example.problem.question).groups()  # type: ignore[union-attr]
+        wrong = int(b) >= FAR
+        plus = (sign == "+") != wrong
+        value = int(a) + int(b) if plus else abs(int(a) - int(b))
+        assert first == f"{value}{rest}"

@@ -19,7 +19,10 @@ class ModelConfig:
     """Where a model comes from: ``path`` when it exists already, else a new decoder of the sizes given."""
 
     path: str | None = key(None, "hub name or folder to start from; null builds a new model from the sizes below")
-    architecture: Literal["qwen2", "llama"] = key("qwen2", "transformers architecture of a new model")
+    architecture: Literal["llama", "qwen2"] = key(
+        "llama",
+        "transformers architecture of a new model; beside qwen2 weights AutoTokenizer insists on splitting as Qwen does",
+    )
     hidden_size: int = key(96, "width of a new model")
     layers: int = key(3, "depth of a new model")
     heads: int = key(4, "attention heads of a new model")

@@ -21,7 +21,7 @@ class ModelConfig:
     path: str | None = key(None, "hub name or folder to start from; null builds a new model from the sizes below")
     architecture: Literal["llama", "qwen2"] = key(
         "llama",
-        "transformers architecture of a new model; beside qwen2 weights AutoTokenizer insists on splitting as Qwen does",
+        "transformers architecture of a new model; beside qwen2 weights AutoTokenizer splits text as Qwen does",
     )
     hidden_size: int = key(96, "width of a new model")
     layers: int = key(3, "depth of a new model")

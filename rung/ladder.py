@@ -71,10 +71,10 @@ def stage(ladder: Ladder, verb: str) -> Any:
     if verb == "ppo":
         return fill(ladder.ppo, folder=folder / "ppo-process", policy=policy, prm=prm, dtype=ladder.dtype, **shared)
     if verb == "eval":
-        arms = {"outcome PPO": "ppo-outcome", "process PPO": "ppo-process"}
+        arms = {"outcome": "ppo-outcome", "process": "ppo-process"}
         if not ladder.baseline:
-            del arms["outcome PPO"]
-        policies = {"SFT": policy} | {name: str(folder / arm / "model") for name, arm in arms.items()}
+            del arms["outcome"]
+        policies = {"sft": policy} | {name: str(folder / arm / "model") for name, arm in arms.items()}
         del shared["resume"], shared["overwrite"]
         return fill(ladder.eval, folder=folder / "eval", policies=policies, prm=prm, dtype=ladder.dtype, **shared)
     if verb == "report":

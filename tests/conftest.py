@@ -38,7 +38,9 @@ def tiny_policy(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    sizes = ModelConfig(hidden_size=32, layers=2, heads=2, intermediate_size=64, initializer_range=0.09)
+    sizes = ModelConfig(
+        architecture="qwen2", hidden_size=32, layers=2, heads=2, intermediate_size=64, initializer_range=0.09
+    )
     return build_causal_lm(sizes, tokenizer).eval()
 
 

@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {"hidden_size": 16, "layers": 1, "heads": 2, "intermedia
 
 
 def test_a_new_model_has_the_sizes_asked_for(tokenizer: "PreTrainedTokenizerBase") -> None:
-    model: Any = build_causal_lm(ModelConfig(**SMALL), tokenizer)
+    model: Any = build_causal_lm(ModelConfig(architecture="qwen2", **SMALL), tokenizer)
     vocabulary, d, m = len(tokenizer), 16, 24
     # tied embedding; q, k, v with biases and o; gate, up, down; two norms a layer and one at the end
     assert model.num_parameters() == vocabulary * d + 4 * d * d + 3 * d + 3 * d * m + 3 * d
@@ -25,7 +25,7 @@ def test_a_new_model_has_the_sizes_asked_for(tokenizer: "PreTrainedTokenizerBase
     assert model.get_input_embeddings().weight.std().item() == pytest.approx(0.05, rel=0.1)
 
 
-def test_llama_and_bfloat16(tokenizer: "PreTrainedTokenizerBase") -> None:
+def test_bfloat16(tokenizer: "PreTrainedTokenizerBase") -> None:
     model: Any = build_causal_lm(ModelConfig(architecture="llama", dtype="bfloat16", **SMALL), tokenizer)
     assert model.config.model_type == "llama"
     assert model.dtype == torch.bfloat16
@@ -73,3 +73,20 @@ def test_folders_and_names_that_hold_no_model(tmp_path: Path) -> None:
         load_causal_lm(str(tmp_path))
     with pytest.raises(UserError, match="cannot load model"):
         load_token_scorer("no such folder", 1)
+
+
+def test_plain_transformers_loads_a_new_model_with_its_tokenizer(tmp_path: Path, tokenizer: Any) -> None:
+    """The default architecture's folder needs nothing of ours: the same ids from AutoTokenizer, the same logits."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = build_causal_lm(ModelConfig(**SMALL), tokenizer).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("12-3*(4+5)\n#### 10", "Tom has 12 pens.  7/8"):
+        assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+        assert again.decode(again(text)["input_ids"]) == text
+    ids = torch.tensor([tokenizer("12-3")["input_ids"]])
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(tmp_path)(ids).logits, model(ids).logits)
+    assert not list(tmp_path.glob("*.bin"))
+    assert list(tmp_path.glob("*.safetensors"))

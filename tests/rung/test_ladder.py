@@ -28,11 +28,11 @@ def test_folders_and_models_follow_one_another() -> None:
     assert stages["prm"].data.test == ("runs/x/labels/test.symbolic.jsonl",)
     assert (stages["ppo"].prm, stages["eval"].prm) == (prm, prm)
     assert stages["eval"].policies == {
-        "SFT": policy,
-        "outcome PPO": "runs/x/ppo-outcome/model",
-        "process PPO": "runs/x/ppo-process/model",
+        "sft": policy,
+        "outcome": "runs/x/ppo-outcome/model",
+        "process": "runs/x/ppo-process/model",
     }
-    assert list(stage(replace(ladder, baseline=False), "eval").policies) == ["SFT", "process PPO"]
+    assert list(stage(replace(ladder, baseline=False), "eval").policies) == ["sft", "process"]
     assert stage(ladder, "report").folder == Path("runs/x")
 
 

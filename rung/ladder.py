@@ -40,7 +40,7 @@ class Ladder:
     overwrite: bool = key(False, "delete the ladder in the folder first")
     sft: SFTConfig = part(SFTConfig, fit=FitConfig(steps=600, optim=OptimConfig(lr=4e-3, warmup=50)))
     label: LabelConfig = part(LabelConfig)
-    prm: PRMConfig = part(PRMConfig, fit=FitConfig(steps=400, optim=OptimConfig(lr=2e-3)))
+    prm: PRMConfig = part(PRMConfig, fit=FitConfig(steps=700, optim=OptimConfig(lr=2e-3)))
     ppo: PPOConfig = part(PPOConfig, steps=40, eval_every=2)
     eval: EvalConfig = part(EvalConfig)
 

@@ -54,7 +54,7 @@ def config(
     write_labeled(folder / "held.jsonl", test_items)
     files = {"train": (str(folder / "a.jsonl"),), "test": (str(folder / "held.jsonl"),)}
     data = StepData(**files, validation_fraction=0.2, after_error="keep")
-    settings = {"steps": 120, "batch": 24, "save_every": 50, "optim": OptimConfig(lr=3e-3, warmup=5)} | fit
+    settings = {"steps": 240, "batch": 24, "save_every": 50, "optim": OptimConfig(lr=3e-3, warmup=5)} | fit
     return PRMConfig(folder=folder / "prm", data=data, model=SIZES, fit=FitConfig(**settings), max_tokens=64, threads=1)
 
 

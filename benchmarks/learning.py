@@ -9,22 +9,17 @@ there already are not trained again.
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lm.checkpoint import write_atomic
 from lm.config import load
 from lm.run import read_metrics
-from prm.label import label
-from prm.train import train as train_prm
-from rung.demo import run_side_by_side
+from rung.demo import climb_to_prm, run_side_by_side
 from rung.evaluate import greedy_outcomes
 from rung.ladder import Ladder, stage
-from rung.sft import train as train_sft
 from rung.statistics import Difference, mean_interval_over_seeds, paired_bootstrap
 
 ARMS = ("process", "outcome")
@@ -48,22 +43,10 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="key=value of the ladder, for example ppo.credit.form=delta")
     arguments = parser.parse_args()
     ladder = replace(load(Ladder, None, arguments.overrides), folder=arguments.folder)
-    base(ladder)
+    climb_to_prm(replace(ladder, resume=True))
     for seed in range(arguments.seeds):
         train_seed(ladder, seed, arguments.tokens)
     report(ladder, arguments.seeds, arguments.tokens)
-
-
-def base(ladder: Ladder) -> None:
-    """The SFT policy and the PRM that every seed starts from."""
-    stages: tuple[tuple[str, str, Callable[[Any], None]], ...] = (
-        ("sft", "sft/model", train_sft),
-        ("label", "labels/summary.json", label),
-        ("prm", "prm/model", train_prm),
-    )
-    for verb, leaves, train in stages:
-        if not (ladder.folder / leaves).exists():
-            train(replace(stage(ladder, verb), overwrite=True))
 
 
 def train_seed(ladder: Ladder, seed: int, tokens: int) -> None:

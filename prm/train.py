@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from lm.optim import learning_rate, make_optimizer, optimizer_step
 from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, batch_of
-from lm.tokenizer import encode, prompt_text, train_tokenizer
+from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
 from prm.labelled_data import StepData, load_labelled
 from prm.metrics import (
@@ -43,9 +43,6 @@ class PRMConfig:
     data: StepData = part(StepData)
     model: ModelConfig = part(ModelConfig, path="runs/sft/model")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
-    supervise: Literal["step_end", "every_token"] = key(
-        "step_end", "where a step's label is learnt: at its last token, or at each of its tokens (Cobbe et al. 2021)"
-    )
     max_tokens: int = key(1024, "longer solutions are cut at the last step that fits", low=8)
     fit: FitConfig = part(FitConfig)
     seed: int = key(0, "of the new head and the order of the data")
@@ -96,25 +93,21 @@ def _start(config: PRMConfig, items: Sequence[LabeledSolution]) -> "tuple[PreTra
     return AutoModelForTokenClassification.from_config(sizes, dtype=sizes.dtype), tokenizer
 
 
-Row = tuple[list[int], list[int], list[float]]  # token ids, positions that carry a label, their labels
+Row = tuple[list[int], list[int], list[float]]  # token ids, ends of the judged steps, their labels
 
 
 def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution], config: PRMConfig) -> list[Row]:
     """What the model learns from: only the steps that somebody judged, cut where the solution grows too long."""
     encoded = encode_steps(tokenizer, [item.solution for item in items], config.prompt)
-    prompts = encode(tokenizer, [prompt_text(tokenizer, i.solution.problem.question, config.prompt) for i in items])
     rows = []
-    for item, (ids, ends), prompt in zip(items, encoded, prompts, strict=True):
-        # A step's tokens follow those of the step before it, or the prompt.
-        befores = [len(prompt) - 1, *ends[:-1]] if config.supervise == "every_token" else [end - 1 for end in ends]
+    for item, (ids, ends) in zip(items, encoded, strict=True):
         judged = [
-            (position, label)
-            for before, end, label in zip(befores, ends, item.labels, strict=False)
+            (end, label)
+            for end, label in zip(ends, item.labels, strict=True)
             if label is not None and end < config.max_tokens
-            for position in range(before + 1, end + 1)
         ]
         if judged:
-            rows.append((ids[: judged[-1][0] + 1], [at for at, _ in judged], [y for _, y in judged]))
+            rows.append((ids[: judged[-1][0] + 1], [end for end, _ in judged], [label for _, label in judged]))
     if not rows:
         raise UserError(
             f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "

@@ -42,9 +42,7 @@ def main(ladder: Ladder) -> None:
     write_atomic(folder / "command.txt", command(None) + "\n")
     began = time.monotonic()
 
-    for verb, run in (("sft", train_sft), ("label", label), ("prm", train_prm)):
-        if _to_do(ladder, _LEAVES[verb]):
-            run(_resumable(stage(ladder, verb)))
+    climb_to_prm(ladder)
     train_arms(ladder)
     if _to_do(ladder, _LEAVES["eval"]):
         evaluate(stage(ladder, "eval"))
@@ -52,6 +50,13 @@ def main(ladder: Ladder) -> None:
 
     Console().print(terminal_table(json.loads((folder / _LEAVES["eval"]).read_text(encoding="utf-8"))))
     print(f"{(time.monotonic() - began) / 60:.1f} minutes; report: {page}")
+
+
+def climb_to_prm(ladder: Ladder) -> None:
+    """SFT, labels and PRM: what every arm of PPO starts from."""
+    for verb, run in (("sft", train_sft), ("label", label), ("prm", train_prm)):
+        if _to_do(ladder, _LEAVES[verb]):
+            run(_resumable(stage(ladder, verb)))
 
 
 def _to_do(ladder: Ladder, leaves: str) -> bool:

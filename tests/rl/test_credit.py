@@ -127,6 +127,24 @@ def test_rewards_land_where_steps_end(tokenizer: "PreTrainedTokenizerBase") -> N
     assert not rewards[~tokens.actions].any()
 
 
+def test_potential_takes_back_at_the_end_what_the_steps_still_hold(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Worked by hand: Φ = 0.75, 0.5, so the steps get -0.25 and -0.25, the last token 1 - 0.5: in all 1 - Φ_0 = 0."""
+    tokens = pack([written(tokenizer, "8+4-3\n", "12-3\n#### 9")])
+    [rewards] = token_rewards(tokens, [StepScores(np.array([0.75, 0.5]))], [RIGHT], CreditConfig(form="potential"))
+    assert rewards[rewards != 0].tolist() == [-0.25, -0.25, 0.5]
+    assert rewards[-1] == 0.5
+
+
+@given(p=SCORES.filter(len))
+def test_potential_pays_the_same_whatever_the_scores(p: np.ndarray) -> None:
+    completion = Completion((*range(len(p)), 99), np.zeros(len(p) + 1, np.float32), "stop")
+    steps = tuple(Step("a", 2 * i, 2 * i + 1) for i in range(len(p)))
+    rollout = Rollout((1,), completion, Solution(PROBLEM, "a " * len(p), steps), tuple(range(len(p))))
+    for verdict, total in ((RIGHT, 0.0), (WRONG, -1.0)):
+        rewards = token_rewards(pack([rollout]), [StepScores(p)], [verdict], CreditConfig(form="potential"))
+        assert float(rewards.sum()) == pytest.approx(total, abs=1e-5)
+
+
 def test_steps_that_end_in_one_token_share_it() -> None:
     steps = (Step("a", 0, 1), Step("b", 2, 3))
     completion = Completion((5, 6), np.zeros(2, np.float32), "length")

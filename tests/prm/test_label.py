@@ -69,6 +69,19 @@ def test_the_files_and_the_summary(policy: str, tmp_path: Path) -> None:
         label(asked)
 
 
+def test_rollouts_of_some_problems_only(policy: str, tmp_path: Path) -> None:
+    label(config(policy, tmp_path, rollout_problems=4))
+    found = {name: read_labeled(tmp_path / name) for name in FILES}
+    assert [len(found[name]) for name in FILES] == [20, 8, 8, 8]
+    rolled_out = found[FILES[1]] + found[FILES[3]]
+    checked = found[FILES[0]][:8] + found[FILES[2]]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["solutions"] == 28
+    assert summary["monte_carlo"]["solutions"] == 16
+    assert summary["monte_carlo"]["steps"] == sum(len(x.labels) for x in rolled_out)
+    assert summary["agreement"]["table"] == [list(row) for row in agreement(checked, rolled_out).table]
+
+
 def test_without_rollouts(policy: str, tmp_path: Path) -> None:
     label(config(policy, tmp_path, rollouts=0))
     assert sorted(path.name for path in tmp_path.glob("t*.jsonl")) == [

@@ -1,26 +1,33 @@
 """Labelled solutions from files, split by problem, for training and testing a PRM."""
 
 import random
+import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from lm.config import key
 from lm.errors import UserError
 from prm.readers import read_step_labels
-from prm.scores import LabeledSolution, read_labeled
-from verifiers.data import DataError, names_test_data, read_rows
+from prm.scores import LabeledSolution
 
 
 @dataclass(frozen=True)
 class StepData:
-    """Files of labelled solutions: Rung's own (from ``rung label``) or the step-label schema of prm/readers.py."""
+    """Labelled solutions: Rung's own (from ``rung label``) or published ones, in any layout of docs/labels.md."""
 
-    train: tuple[str, ...] = key(("runs/labels/train.symbolic.jsonl",), "files to learn from")
+    train: tuple[str, ...] = key(
+        ("runs/labels/train.symbolic.jsonl",),
+        "files or hub data sets (owner/name[/configuration][:split]) to learn from",
+    )
     test: tuple[str, ...] = key(("runs/labels/test.symbolic.jsonl",), "files to report on; the first is the headline")
     validation_fraction: float = key(0.1, "share of the training problems on which the threshold is chosen", low=0.01)
     separator: Literal["paragraph", "line"] = key("paragraph", "what stands between steps that a file holds as a list")
     neutral: Literal["right", "wrong", "drop"] = key("right", "what PRM800K's neutral steps count as; OpenAI's: right")
+    needless: Literal["wrong", "drop"] = key(
+        "wrong", "what true steps that nobody asked for count as, where told apart"
+    )
+    references: bool = key(False, "also learn from the reference solutions that a file brings, as right throughout")
+    on_bad_row: Literal["error", "skip"] = key("error", "a malformed row ends the run, or is left out and reported")
     after_error: Literal["drop", "keep"] = key(
         "drop", "labels after the first wrong step: drop, as PRM800K's labellers stopped there; or keep them"
     )
@@ -66,17 +73,18 @@ def _name(path: str) -> str:
     return path.rsplit("/", 1)[-1].split(".")[0]
 
 
-def _read(path: str, data: StepData, purpose: Literal["train", "evaluate"]) -> list[LabeledSolution]:
-    if purpose == "train" and names_test_data(Path(path).name):
-        raise UserError(f"data.train: {path}: the name says test data, never train on it; choose a training file")
+def _read(source: str, data: StepData, purpose: Literal["train", "evaluate"]) -> list[LabeledSolution]:
     try:
-        first = next(iter(read_rows(path)), None)
-    except DataError as error:
+        items, report = read_step_labels(
+            source,
+            purpose=purpose,
+            separator=data.separator,
+            neutral=data.neutral,
+            needless=data.needless,
+            references=data.references and purpose == "train",
+            on_bad_row=data.on_bad_row,
+        )
+    except UserError as error:
         raise UserError(f"data.{'train' if purpose == 'train' else 'test'}: {error}") from error
-    if first is None:
-        raise UserError(f"{path} is empty: no labelled solutions in it")
-    if "text" in first[1]:
-        return read_labeled(path)
-    items, report = read_step_labels(path, purpose=purpose, separator=data.separator, neutral=data.neutral)
-    print(report)
+    print(f"{source}: {report}", file=sys.stderr)
     return items

@@ -1,24 +1,22 @@
-"""Published step labels (PRM800K, ProcessBench, MR-Ben, verify-then-generate, PRMBench) read as LabeledSolution.
+"""Published step labels, and Rung's own, read as LabeledSolution: what each label means, and what was left out and why.
 
-One row a solution, in the step-label schema::
-
-    {"id", "question", "gold_answer", "steps": [str], "labels": [1 | 0 | -1 | null], "first_error": int,
-     "source", "label_type", ...}
-
-1 is judged right, 0 neutral (PRM800K: not wrong, but no progress or unclear), -1 judged wrong, null not judged.
-``first_error`` counts from 0, -1 where no step was judged wrong.
+prm/formats.py knows the layouts; here are the policies: what a neutral step counts as, what is never trained on, which
+rows are dropped.
 """
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lm.errors import UserError
-from prm.scores import LabeledSolution, parse_rows
-from verifiers.data import names_test_data, remove_marks
+from prm.formats import JudgedSteps, Judgement, LeftOutError, parse
+from prm.scores import LabeledSolution
+from verifiers.data import DataError, names_test_data, read_rows, remove_marks
+from verifiers.rows import FORMATS, Row, hub_rows
 from verifiers.solution import Problem, Solution, Step
 from verifiers.split import split_steps
 
@@ -26,22 +24,24 @@ Purpose = Literal["train", "evaluate"]
 Separator = Literal["line", "paragraph"]
 Neutral = Literal["right", "wrong", "drop"]
 Needless = Literal["wrong", "drop"]
+OnBadRow = Literal["error", "skip"]
 
 EVALUATION_ONLY = ("ProcessBench", "MR-Ben")  # benchmarks, never trained on whatever their file is called
 NEEDLESS_TYPES = frozenset({"Reached correct solution but proceeded further", "redundency", "circular"})
 REFERENCE_ORIGIN = "reference_solution"
 
+_HUB_PLACE = re.compile(r"(?P<name>\w[\w.-]*(?:/\w[\w.-]*)?)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[\w.-]+))?")
 _JOINER: Mapping[str, str] = {"line": "\n", "paragraph": "\n\n"}
-_RATING_NAMES: Mapping[int | None, str] = {1: "right", 0: "neutral", -1: "wrong", None: "not judged"}
 
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What became of a file's rows and ratings.
+    """What became of a file's rows and judgements.
 
-    ``rows`` were read and ``solutions`` came out, reference solutions included.  ``ratings`` counts the file's own
-    values ("right", "neutral", "wrong", "not judged"), each rating once, before any policy and over all rows.
-    ``dropped_rows`` and ``dropped_labels`` (the latter of rows that were kept) count what was left out, by reason.
+    ``rows`` were read and ``solutions`` came out (a tree holds many; reference solutions included).  ``ratings`` counts
+    the file's own judgements ("right", "wrong", "estimated", "neutral", "disputed", "not judged"), each once, before
+    any policy and over all rows.  ``dropped_rows`` and ``dropped_labels`` (the latter of rows that were kept) count
+    what was left out, by reason; ``malformed`` tells of the rows that could not be read, file, line and fault.
     ``neutral`` is the policy used, to be reported with any result.
     """
 
@@ -51,6 +51,7 @@ class ReadReport:
     dropped_rows: Mapping[str, int]
     dropped_labels: Mapping[str, int]
     neutral: Neutral
+    malformed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.rows} rows -> {self.solutions} solutions", f"ratings: {_listed(self.ratings)}"]
@@ -58,101 +59,185 @@ class ReadReport:
             parts.append(f"neutral: {self.neutral}")
         parts += [f"dropped rows: {_listed(self.dropped_rows)}"] if self.dropped_rows else []
         parts += [f"dropped labels: {_listed(self.dropped_labels)}"] if self.dropped_labels else []
-        return "; ".join(parts)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One row as checked: S stripped steps and their ratings; ratings before ``new_from`` repeat another row's."""
-
-    problem: Problem
-    steps: tuple[str, ...]
-    ratings: tuple[int | None, ...]
-    new_from: int
-    label_type: str
-    source: str
-    error_type: str
-    reference: str
+        lines = ["; ".join(parts), *(f"  malformed: {message}" for message in self.malformed[:5])]
+        return "\n".join([*lines, *(["  ..."] if len(self.malformed) > 5 else [])])
 
 
 def read_step_labels(
-    path: str | Path,
+    source: str | Path,
     *,
     purpose: Purpose,
     separator: Separator = "paragraph",
     neutral: Neutral = "right",
     needless: Needless = "wrong",
     references: bool = False,
+    on_bad_row: OnBadRow = "error",
     limit: int | None = None,
 ) -> tuple[list[LabeledSolution], ReadReport]:
-    """The labelled solutions of (the first ``limit`` rows of) a file in the step-label schema, and what was left out.
+    """The labelled solutions of (the first ``limit`` rows of) a source, and what was left out.
+
+    ``source`` is a .jsonl(.gz), .json or .parquet file, or a hub data set as "owner/name", "owner/name:split" or
+    "owner/name/configuration:split", or "folder:split" of a copy (without a split: train or test, by ``purpose``).  The
+    rows may be in any layout of prm/formats.py, or what ``write_labeled`` wrote, which comes back as it was.
 
     * Steps are stripped and joined by a line break or (default) a blank line; their spans are exact either way.  Steps
       of PRM800K and ProcessBench hold line breaks, so there only "paragraph" lets ``split_steps`` find them again.
-    * PRM800K's paths repeat their prefixes: labels before ``new_from`` become None, so that each rating counts once.
+    * Paths through a tree (PRM800K, MATH-APS) repeat their beginnings: there each judgement counts in one path.
     * ``neutral`` says what a 0 is.  "right" is what OpenAI did (Lightman et al. 2023); "drop" leaves it unlabelled.
-    * Steps after a human's first error were not judged: None.
+    * Steps after a human's first error were not judged: None.  So are steps whose labellers disagree.
     * ``needless="drop"`` unlabels wrong steps whose error type says not asked for rather than false (steps after the
       solution was reached; PRMBench's "redundency" and "circular").
     * ``references`` adds each problem's ``reference_solution`` once, its lines labelled right.  All solutions of
       verify-then-generate are wrong, so without these that file teaches only "wrong".
     * Rows that end with no label are dropped; so are, for ``purpose="train"``, rows whose id names test data
       (PRMBench's "prm_test" rows use MATH-500 problems).
+    * ``on_bad_row`` says what a malformed row is: an end, or a line in the report.
 
-    Labels carry the row's ``label_type`` as origin.  ``problem.id`` is the row's id, so group by question, not by id;
+    Labels carry the layout's origin.  ``problem.id`` is the row's id, so group by question, not by id;
     ``problem.answer`` is "" where the file knows no gold answer.  PRM800K's wrong steps all stand last in their path:
     score each step from its prefix only, or a model learns where texts end.
 
-    Raises UserError for a malformed row (file and line), and for ``purpose="train"`` with a test file or a benchmark.
+    Raises UserError for a malformed row (file and line), and for ``purpose="train"`` with test data or a benchmark.
     """
-    if purpose == "train" and names_test_data(Path(path).name):
-        raise UserError(f"{path}: the name says test data, never train on it; choose a training file")
+    counts = _Counts()
     solutions: list[LabeledSolution] = []
-    ratings: Counter[str] = Counter()
-    dropped_rows: Counter[str] = Counter()
-    dropped_labels: Counter[str] = Counter()
     referenced: set[str] = set()
-    rows = 0
-    for row in islice(parse_rows(path, _check), limit):
-        rows += 1
-        if purpose == "train" and row.source.startswith(EVALUATION_ONLY):
-            raise UserError(f"{path}: {row.source} is a benchmark, never train on it; choose a training file")
-        ratings.update(_RATING_NAMES[rating] for rating in row.ratings[row.new_from :])
-        if purpose == "train" and names_test_data(row.problem.id):
-            dropped_rows["id names test data"] += 1
+
+    def bad(error: ValueError) -> None:
+        if on_bad_row == "error":
+            raise UserError(f"{error}; on_bad_row=skip leaves such rows out") from error
+        counts.malformed.append(str(error))
+
+    for found in islice(_parsed(_rows(source, purpose, bad), bad), limit):
+        counts.rows += 1
+        if isinstance(found, str):
+            counts.dropped_rows[found] += 1
             continue
-        labels, unlabelled = _labels(row, neutral, needless)
-        if references and row.reference and row.problem.question not in referenced:
-            referenced.add(row.problem.question)
-            solutions.append(_reference(row, separator))
-        if all(label is None for label in labels):
-            dropped_rows["no label left"] += 1
-            continue
-        dropped_labels.update(unlabelled)
-        origins = tuple(None if label is None else row.label_type for label in labels)
-        solutions.append(LabeledSolution(_join(row.problem, row.steps, separator), labels, origins))
+        for item in found:
+            if isinstance(item, LabeledSolution):
+                counts.ratings.update(map(_rating, item.labels))
+                solutions.append(item)
+                continue
+            if purpose == "train" and item.source.startswith(EVALUATION_ONLY):
+                raise UserError(f"{source}: {item.source} is a benchmark, never train on it; choose a training file")
+            if references and item.reference and item.problem.question not in referenced:
+                referenced.add(item.problem.question)
+                solutions.append(_reference(item, separator))
+            solutions += _labelled(item, purpose, separator, neutral, needless, counts)
+    report = counts.report(len(solutions), neutral)
     if not solutions:
-        raise UserError(f"{path}: no labelled solution left ({_listed(dropped_rows)}); choose another file or policy")
-    return solutions, ReadReport(rows, len(solutions), ratings, dropped_rows, dropped_labels, neutral)
+        why = "; ".join([_listed(report.dropped_rows), *report.malformed[:1]])
+        raise UserError(f"{source}: no labelled solution left ({why}); choose another file or policy")
+    return solutions, report
 
 
-def _labels(row: _Row, neutral: Neutral, needless: Needless) -> tuple[tuple[float | None, ...], Counter[str]]:
+class _Counts:
+    """What has become of the rows so far."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.ratings: Counter[str] = Counter()
+        self.dropped_rows: Counter[str] = Counter()
+        self.dropped_labels: Counter[str] = Counter()
+        self.malformed: list[str] = []
+
+    def report(self, solutions: int, neutral: Neutral) -> ReadReport:
+        bad = {"malformed": len(self.malformed)} if self.malformed else {}
+        return ReadReport(
+            self.rows + len(self.malformed),
+            solutions,
+            dict(self.ratings),
+            dict(self.dropped_rows) | bad,
+            dict(self.dropped_labels),
+            neutral,
+            tuple(self.malformed),
+        )
+
+
+def _labelled(
+    item: JudgedSteps, purpose: Purpose, separator: Separator, neutral: Neutral, needless: Needless, counts: _Counts
+) -> list[LabeledSolution]:
+    """The solution under the policies; nothing where it is test data or no label is left."""
+    counts.ratings.update(map(_rating, item.judgements[item.new_from :]))
+    labels, unlabelled = _labels(item, neutral, needless)
+    reason = "no label left" if all(label is None for label in labels) else None
+    if purpose == "train" and names_test_data(item.problem.id):
+        reason = "id names test data"
+    if reason is not None:
+        counts.dropped_rows[reason] += 1
+        return []
+    counts.dropped_labels.update(unlabelled)
+    origins = tuple(None if label is None else item.origin for label in labels)
+    return [LabeledSolution(_join(item.problem, item.steps, separator), labels, origins)]
+
+
+def _rows(source: str | Path, purpose: Purpose, bad: Callable[[DataError], None]) -> Iterator[Row]:
+    """Each row of a file or data set with its place; a UserError where there is none to be had."""
+    place = data_set(source)
+    names = (Path(source).name,) if place is None else (Path(place[0]).name, place[2] or "")
+    if purpose == "train" and any(map(names_test_data, names)):
+        raise UserError(f"{source}: the name says test data, never train on it; choose a training file")
+    try:
+        if place is None:
+            yield from read_rows(source, bad)
+        else:
+            name, config, split = place
+            yield from hub_rows(name, config, split or ("train" if purpose == "train" else "test"))
+    except DataError as error:
+        raise UserError(str(error)) from error
+
+
+def data_set(source: str | Path) -> tuple[str, str | None, str | None] | None:
+    """(name, configuration, split) of what ``datasets`` loads, from the hub or a folder; None for a file."""
+    folder, _, split = str(source).partition(":")
+    if Path(folder).is_dir():
+        return folder, None, split or None
+    found = None if str(source).endswith(FORMATS) or Path(source).exists() else _HUB_PLACE.fullmatch(str(source))
+    return found and (found["name"], found["config"], found["split"])
+
+
+def _parsed(
+    rows: Iterator[Row], bad: Callable[[ValueError], None]
+) -> Iterator[list[JudgedSteps] | list[LabeledSolution] | str]:
+    """The solutions of each row, or why it is not for use."""
+    for where, row in rows:
+        try:
+            found = [LabeledSolution.from_json(row)] if "origins" in row else parse(row, Path(where).name)
+        except LeftOutError as reason:
+            yield str(reason)
+        except ValueError as error:
+            bad(ValueError(f"{where}: {error}"))
+        else:
+            yield found
+
+
+def _rating(judgement: Judgement) -> str:
+    if judgement is None or isinstance(judgement, str):
+        return judgement or "not judged"
+    return "right" if judgement == 1 else "wrong" if judgement == 0 else "estimated"
+
+
+def _labels(item: JudgedSteps, neutral: Neutral, needless: Needless) -> tuple[tuple[float | None, ...], Counter[str]]:
     """The row's S labels under the two policies, and how many judged steps were left unlabelled, by reason."""
     labels: list[float | None] = []
     unlabelled: Counter[str] = Counter()
-    for index, rating in enumerate(row.ratings):
+    for index, judgement in enumerate(item.judgements):
         reason = None
-        if rating is not None and index < row.new_from:
+        if judgement is not None and index < item.new_from:
             reason = "repeats another row's rating"
-        elif rating == 0 and neutral == "drop":
+        elif judgement == "disputed":
+            reason = "labellers disagree"
+        elif judgement == "neutral" and neutral == "drop":
             reason = "neutral"
-        elif rating == -1 and needless == "drop" and row.error_type in NEEDLESS_TYPES:
+        elif judgement == 0 and needless == "drop" and item.error_type in NEEDLESS_TYPES:
             reason = "needless, not false"
-        if rating is None or reason is not None:
+        unlabelled.update([reason] if reason else [])
+        if judgement is None or reason is not None:
             labels.append(None)
-            unlabelled.update([reason] if reason else [])
+        elif isinstance(judgement, str):
+            labels.append(float(neutral == "right"))
         else:
-            labels.append(float(rating == 1 or (rating == 0 and neutral == "right")))
+            labels.append(judgement)
     return tuple(labels), unlabelled
 
 
@@ -165,57 +250,11 @@ def _join(problem: Problem, steps: tuple[str, ...], separator: Separator) -> Sol
     return Solution(problem, joiner.join(steps), tuple(spans))
 
 
-def _reference(row: _Row, separator: Separator) -> LabeledSolution:
-    problem = Problem(f"{row.problem.id}/reference", row.problem.question, row.problem.answer)
-    steps = tuple(step.text for step in split_steps(remove_marks(row.reference), "line"))
+def _reference(item: JudgedSteps, separator: Separator) -> LabeledSolution:
+    problem = Problem(f"{item.problem.id}/reference", item.problem.question, item.problem.answer)
+    steps = tuple(step.text for step in split_steps(remove_marks(item.reference), "line"))
     count = len(steps)
     return LabeledSolution(_join(problem, steps, separator), (1.0,) * count, (REFERENCE_ORIGIN,) * count)
-
-
-def _check(row: Mapping[str, Any]) -> _Row:
-    """The row with every field checked; ValueError names the field that is missing, malformed or contradictory."""
-    steps = _strings(row, "steps")
-    ratings = row.get("labels")
-    if not isinstance(ratings, list) or len(ratings) != len(steps):
-        raise ValueError(f"'labels' must be a list of {len(steps)}, one a step")
-    if any(rating not in (1, 0, -1, None) or isinstance(rating, bool | float) for rating in ratings):
-        raise ValueError(f"'labels' must hold only 1, 0, -1 and null: {ratings}")
-    first_error = ratings.index(-1) if -1 in ratings else -1
-    if row.get("first_error", first_error) != first_error:
-        raise ValueError(f"'first_error' is {row['first_error']!r}, but the labels say {first_error} (counted from 0)")
-    new_from = row.get("new_from", 0)
-    if not isinstance(new_from, int) or not 0 <= new_from <= len(steps):
-        raise ValueError(f"'new_from' is {new_from!r}; it must be a step's index")
-    return _Row(
-        problem=Problem(_string(row, "id"), _string(row, "question"), _string(row, "gold_answer", "")),
-        steps=tuple(steps),
-        ratings=tuple(ratings),
-        new_from=new_from,
-        label_type=_string(row, "label_type"),
-        source=_string(row, "source", ""),
-        error_type=_string(row, "error_type", ""),
-        reference=_string(row, "reference_solution", ""),
-    )
-
-
-def _strings(row: Mapping[str, Any], name: str) -> list[str]:
-    values = row.get(name)
-    if not isinstance(values, list) or not values:
-        raise ValueError(f"{name!r} must be a list of at least one text")
-    for index, value in enumerate(values):
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name}[{index}] is {value!r}; a step must be text that is not blank")
-    return [value.strip() for value in values]
-
-
-def _string(row: Mapping[str, Any], name: str, absent: str | None = None) -> str:
-    """The text of a field; ``absent`` (where given) stands for a field that is missing or null."""
-    value = row.get(name)
-    if value is None and absent is not None:
-        return absent
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name!r} is {value!r}; it must be text")
-    return value
 
 
 def _listed(counts: Mapping[str, int]) -> str:

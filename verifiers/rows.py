@@ -6,7 +6,7 @@ import re
 import socket
 import urllib.request
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +26,12 @@ def is_hub_name(source: str) -> bool:
     return not Path(source).exists() and not source.endswith(FORMATS) and bool(_HUB_NAME.fullmatch(source))
 
 
-def read_rows(path: str | Path) -> Iterator[Row]:
-    """Each row of a .jsonl, .jsonl.gz, .json (a list of objects) or .parquet file, with its place "name:number".
+def read_rows(path: str | Path, bad: Callable[[DataError], None] | None = None) -> Iterator[Row]:
+    """Each row of a .jsonl, .jsonl.gz, .json or .parquet file, with its place "name:number".
 
-    Numbers count lines of a .jsonl from 1, rows of the others from 1.  Raises :class:`DataError` for a file that is
-    missing, of another format, damaged, or holds no row.
+    A .json file holds a list of objects, or an object of such lists.  Numbers count lines of a .jsonl from 1, rows of
+    the others from 1.  Raises :class:`DataError` for a file that is missing, of another format, damaged, or holds no
+    row; what a single row has against it goes to ``bad``, where that is given, and the rest is read.
     """
     path = Path(path)
     if not path.is_file():
@@ -40,10 +41,17 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     try:
         empty = True
         for number, row in _numbered(path):
-            if not isinstance(row, Mapping):
-                raise DataError(f"{path}:{number}: a row must be an object with named columns, not {str(row)[:60]!r}")
             empty = False
-            yield f"{path}:{number}", row
+            if isinstance(row, DataError):
+                fault = row
+            elif not isinstance(row, Mapping):
+                fault = DataError(f"{path}:{number}: a row must be an object with named columns, not {str(row)[:60]!r}")
+            else:
+                yield f"{path}:{number}", row
+                continue
+            if bad is None:
+                raise fault
+            bad(fault)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); convert it") from error
     except (EOFError, zlib.error, OSError) as error:
@@ -53,10 +61,15 @@ def read_rows(path: str | Path) -> Iterator[Row]:
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each row as it stands, or the :class:`DataError` that is in its place."""
     if path.suffix == ".parquet":
         yield from enumerate(_parquet(path), start=1)
     elif path.suffix == ".json":
         rows = _loads(path.read_text(encoding="utf-8"), str(path))
+        if isinstance(rows, DataError):
+            raise rows
+        if isinstance(rows, dict) and rows and all(isinstance(group, list) for group in rows.values()):
+            rows = [row for group in rows.values() for row in group]  # MR-Ben groups its rows by question
         if not isinstance(rows, list):
             raise DataError(f"{path}: a .json file must hold a list of objects; for one object a line name it .jsonl")
         yield from enumerate(rows, start=1)
@@ -71,7 +84,7 @@ def _loads(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error}); mend or remove it") from error
+        return DataError(f"{where}: not JSON ({error}); mend or remove it")
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -97,7 +110,8 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
 
     asked = "/".join(part for part in (name, config, split) if part)
     host = urlsplit(constants.ENDPOINT).hostname or ""
-    if not constants.HF_HUB_OFFLINE and not urllib.request.getproxies() and not _resolves(host):
+    asks_hub = not (Path(name).is_dir() or constants.HF_HUB_OFFLINE or urllib.request.getproxies())
+    if asks_hub and not _resolves(host):
         raise DataError(
             f"{name}: no such file, and the hub ({host}) cannot be reached; give a local file, "
             "or set HF_HUB_OFFLINE=1 to use a copy downloaded before"

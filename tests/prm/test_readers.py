@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from lm.errors import UserError
-from prm.readers import REFERENCE_ORIGIN, read_step_labels
+from prm.readers import REFERENCE_ORIGIN, data_set, read_step_labels
+from prm.scores import write_labeled
 from verifiers.split import split_steps
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -118,6 +119,76 @@ def test_nothing_is_trained_on_that_is_for_testing(tmp_path: Path) -> None:
 def test_a_malformed_row_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=rf"labels\.jsonl:2: {message}"):
         read_step_labels(write(tmp_path, ROW, ROW | change), purpose="train")
+
+
+def test_a_malformed_row_can_be_left_out_and_is_told_of(tmp_path: Path) -> None:
+    path = write(tmp_path, ROW, ROW | {"labels": [1]}, ROW)
+    path.write_text(path.read_text() + '\n{"torn\n[1]\n')
+    items, report = read_step_labels(path, purpose="train", on_bad_row="skip")
+    assert (len(items), report.rows, report.dropped_rows) == (2, 5, {"malformed": 3})
+    assert [message.split(": ")[0].rsplit("/")[-1] for message in report.malformed] == [
+        "labels.jsonl:2",
+        "labels.jsonl:4",
+        "labels.jsonl:5",
+    ]
+    assert "malformed: " in str(report)
+    with pytest.raises(UserError, match=r"no labelled solution left \(1 malformed; .*labels\.jsonl:1: "):
+        read_step_labels(write(tmp_path, ROW | {"steps": []}), purpose="train", on_bad_row="skip")
+
+
+def test_rung_s_own_files_come_back_as_they_are(tmp_path: Path) -> None:
+    (item,), _ = read_step_labels(write(tmp_path, ROW), purpose="train", neutral="drop")
+    write_labeled(tmp_path / "own.jsonl", [item, item])
+    again, report = read_step_labels(tmp_path / "own.jsonl", purpose="train", separator="line")
+    assert again == [item, item]
+    assert report.ratings == {"right": 2, "not judged": 2, "wrong": 2}
+
+
+def test_json_lists_json_groups_and_parquet_hold_the_same_rows(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [ROW, ROW | {"id": "r-1"}]
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "groups.json").write_text(json.dumps({"a": rows[:1], "b": rows[1:]}))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    want, _ = read_step_labels(write(tmp_path, *rows), purpose="train")
+    for name in ("list.json", "groups.json", "rows.parquet"):
+        assert read_step_labels(tmp_path / name, purpose="train")[0] == want, name
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("owner/name", ("owner/name", None, None)),
+        ("owner/name:dev", ("owner/name", None, "dev")),
+        ("owner/name/main:dev", ("owner/name", "main", "dev")),
+        ("gsm8k", ("gsm8k", None, None)),
+        ("a/b/c.jsonl", None),
+        ("../name", None),
+        ("/data/name", None),
+    ],
+)
+def test_what_is_asked_of_the_hub(source: str, place: Any) -> None:
+    assert data_set(source) == place
+
+
+def test_a_data_set_s_folder_is_read_as_the_hub_s_copy_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for split in ("train", "test"):
+        write(folder, ROW, ROW | {"id": split}, name=f"{split}.jsonl")
+    items, report = read_step_labels(f"{folder}:train", purpose="train")
+    assert [item.solution.problem.id for item in items] == ["r-0", "train"]
+    assert report.ratings == {"right": 2, "neutral": 2, "wrong": 2}
+    assert read_step_labels(folder, purpose="evaluate")[0][1].solution.problem.id == "test"
+    with pytest.raises(UserError, match="test data, never train on it"):
+        read_step_labels(f"{folder}:test", purpose="train")
+    with pytest.raises(UserError, match=r"a/b/c\.jsonl: no such file"):
+        read_step_labels("a/b/c.jsonl", purpose="train")
 
 
 def test_a_file_that_leaves_nothing_says_so(tmp_path: Path) -> None:

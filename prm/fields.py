@@ -1,0 +1,67 @@
+"""Reading one field of a row that somebody else wrote: the value, or a ValueError that names field and fault."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def text(row: Row, name: str, absent: str | None = None) -> str:
+    """The text of a field; ``absent`` (where given) stands for a field that is missing or null."""
+    value = row.get(name)
+    if value is None and absent is not None:
+        return absent
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name!r} is {value!r}; it must be text")
+    return value
+
+
+def texts(row: Row, name: str) -> tuple[str, ...]:
+    """The texts of a field that is a list of at least one, each stripped and none blank."""
+    return not_blank(sequence(row, name), name)
+
+
+def not_blank(values: Sequence[Any], name: str) -> tuple[str, ...]:
+    if not values:
+        raise ValueError(f"{name!r} must be a list of at least one text")
+    for index, value in enumerate(values):
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{name}[{index}] is {value!r}; a step must be text that is not blank")
+    return tuple(value.strip() for value in values)
+
+
+def sequence(row: Row, name: str) -> list[Any]:
+    """The list of a field; one that is missing or null is empty."""
+    value = row.get(name)
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{name!r} is {value!r}; it must be a list")
+    return value or []
+
+
+def mapping(row: Row, name: str) -> Row:
+    value = row.get(name)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name!r} is {value!r}; it must be an object")
+    return value
+
+
+def mappings(row: Row, name: str) -> list[Row]:
+    """The objects of a field that is a list of them; one that is missing or null is empty."""
+    values = sequence(row, name)
+    for value in values:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name!r} has {value!r} in it; each must be an object")
+    return values
+
+
+def share(value: Any, name: str) -> float:
+    """A truth value, or a number in [0, 1]; anything else (a rating of -1, say) is a ValueError, never a guess."""
+    if isinstance(value, bool | int | float) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError(f"{name} is {value!r}; it must be true, false or a number in [0, 1]")
+
+
+def identity(row: Row, name: str, absent: str) -> str:
+    """What names a row: text or a whole number, or else ``absent``."""
+    value = row.get(name)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(row, name, absent)

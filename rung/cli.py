@@ -32,6 +32,11 @@ VERBS = {
     "prm": Verb("train a process reward model on labelled steps", "prm.train:train", "prm.train:PRMConfig"),
     "ppo": Verb("improve a policy by PPO with step rewards", "rl.train:train", "rl.train:PPOConfig"),
     "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
+    "verify": Verb(
+        "say which final answers in a file are right",
+        "rung.verify:main",
+        "rung.verify:VerifyConfig",
+    ),
     "eval": Verb("measure how often a policy is right", "rung.evaluate:main", "rung.evaluate:EvalConfig"),
     "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
 }
@@ -76,8 +81,12 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         return
     from lm.config import load
     from lm.plain_yaml import read_mapping
+    from verifiers.rows import FORMATS
 
     path, overrides = _split(arguments)
+    if path is not None and path.name.endswith(FORMATS) and "file" in config_class.__annotations__:
+        # "rung verify answers.jsonl" is file=answers.jsonl
+        path, overrides = None, [f"file={path}", *overrides]
     if path is not None and verb in _RUNGS and any(isinstance(read_mapping(path).get(rung), dict) for rung in _RUNGS):
         # A ladder's file serves each of its stages: what the stages share is filled in from its top.
         place = "" if verb == "report" else f"{verb}."  # the report has no section: its folder is the ladder's

@@ -71,14 +71,21 @@ def decide(a: str, b: str, policy: Policy = DEFAULT_POLICY) -> Decision:
         return Decision(None, "limit", "an empty answer")
     if a == b:
         return Decision(True, "string", "the same text")
-    if _PLAIN.fullmatch(a) and _PLAIN.fullmatch(b):
-        left, right = Fraction(a.replace(",", "")), Fraction(b.replace(",", ""))
-        return Decision(left == right, "string", "the same number" if left == right else "different numbers")
+    same = same_numbers(a, b)
+    if same is not None:
+        return Decision(same, "string", "the same number" if same else "different numbers")
     try:
         left_reading, right_reading = sorted((read(a), read(b)), key=lambda r: r.canonical)
         return _decide(left_reading, right_reading, policy)
     except RecursionError:  # the trees are shallow, but the caller's stack may be nearly full
         return Decision(None, "limit", "nested too deep for the stack that is left")
+
+
+def same_numbers(a: str, b: str) -> bool | None:
+    """Whether two plain decimal numbers are equal; None where one is anything else."""
+    if _PLAIN.fullmatch(a) and _PLAIN.fullmatch(b):
+        return a == b or Fraction(a.replace(",", "")) == Fraction(b.replace(",", ""))
+    return None
 
 
 def read(text: str) -> Reading:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from verifiers.boxes import MAX_BOX, Found, Span, boxed, trimmed
 
-Rule = Literal["boxed", "tag", "hashes", "the answer is", "answer:", "A:", "bold", "last line"]
+Rule = Literal["boxed", "tag", "hashes", "the answer is", "answer:", "A:", "bold", "last line", "whole text"]
 
 DEFAULT_RULES: tuple[Rule, ...] = ("boxed", "tag", "hashes", "the answer is", "answer:", "A:", "bold", "last line")
 
@@ -49,6 +49,7 @@ def extract_answer(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extracti
     bold       the last ``**...**`` of the last line
     last line  in the last sentence of the last line that has one: its last formula, else the number that it
                states; else the whole line
+    whole text everything, for texts that are an answer and nothing else; not one of the default rules
     ========== ============================================================================================
     """
     draft_end = text.rfind("</think>")
@@ -80,6 +81,7 @@ _AFTER_DISPLAY = re.compile(r"(?<=[.,]\$\$)\s+(?=[A-Z])|(?<=\\\])\s+(?=[A-Z])")
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*]|<\||$)|\n|<\|")
 _MATH_OPEN = re.compile(r"\$\$|\$|\\\(|\\\[")
 _LISTED_FORMULA = re.compile(r"\s?,?\s?(?:and|or)?\s?(?:\$|\\\(|\\\[)(?=[^\s])")
+_CUT_OFF = re.compile(r"(?:[-−–+*/=<>×÷·(,]|(?<=\d) x)\s*$")
 _CLOSERS = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
 _NUMBER = re.compile(
     r"(?<![\w.])[-+−–]?[$€£]?\s?(?:\d{1,3}(?:[,\u202f\u2009]\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
@@ -148,6 +150,8 @@ def _formula(body: str, opening: re.Match[str]) -> Found | None:
     inner = body[opening.end() : close]
     if opening.group() == "$" and re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", re.sub(r"\\[a-z]+\{[^{}]*\}", "", inner)):
         return None  # "$100 in the bank and $5": prices, not a formula
+    if opening.group() == "$" and _CUT_OFF.search(inner):
+        return None  # "$400 + $60 = $460"
     if _LISTED_FORMULA.match(body, close + len(closer)):
         return trimmed(body, opening.start(), _sentence_end(body, close + len(closer)))
     return trimmed(body, opening.end(), close)
@@ -213,7 +217,11 @@ _VERBS = (
     ),
 )
 _BARE_LATEX = re.compile(r"\s*-?\\(?=[a-z])")
-_DENIES = re.compile(r"\b(?:is|are|was|were|does|do|did|can|could) not\b|n['’]t\b", re.I)
+_DENIES = re.compile(
+    r"\b(?:(?:is|are) not|(?:is|are)n['’]t) (?:an?|the|valid|possible|correct|right|allowed|in)\b|"
+    r"\b(?:(?:do|does|can|could) ?not|(?:do|does|ca|could)n['’]t) (?:work|satisfy|hold|fit|exist|be|have)\b",
+    re.I,
+)
 _CONCLUDES = re.compile(r"\s*(?:So|Thus|Therefore|Hence)\b")
 
 
@@ -226,6 +234,7 @@ def _stated_number(body: str, start: int, end: int) -> Found | None:
     sentence = body[start:end]
     words = _PROSE.findall(sentence)
     plain = len(words) < 4 and sum(len(w) > 2 for w in words) < 3 and (len(words) < 3 or "=" in sentence)
+    plain = plain and "<<" not in sentence  # calculator marks stand in sentences only
     numbers = list(_NUMBER.finditer(body, start, end))
     if not numbers or (plain and not re.search(r"[A-Za-z]{2} ?:", sentence)):
         return None
@@ -260,13 +269,14 @@ _FINDERS: dict[Rule, Callable[[str], Found | None]] = {
     "A:": lambda body: _last_cue(_LETTER, body),
     "bold": _bold,
     "last line": _closing_line,
+    "whole text": lambda body: trimmed(body, 0, len(body)),
 }
 
 
 # --- multiple choice -------------------------------------------------------------------------------------------------
 
 _CHOICE_START = re.compile(
-    r"\W{0,12}(?i:option |choice |answer:? ?)?\W{0,6}([A-HJ]|I(?! [a-z]))(?=$|[^\w'’]|_)(?! ?[-+=*/^_])"
+    r"\W{0,12}(?i:option |choice |answer:? ?)?\W{0,6}([A-HJ]|I(?! [a-z]))(?=$|[^\w'’]|_)(?!\}? ?[-+=*/^_])"
 )
 _CHOICE_WORD = re.compile(r"(?<![\w'’])([A-HJ])(?![\w'’])(?! [a-z]+ly\b)")
 _OPTION = re.compile(r"(?:option|choice|answer) ?$", re.IGNORECASE)
@@ -286,7 +296,7 @@ def extract_choice(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extracti
     start = _CHOICE_START.match(content)
     if start and not _ARTICLE.match(content, start.start(1)):
         return Extraction(start.group(1), found.start, found.end, found.rule)
-    if found.rule in ("boxed", "tag", "hashes", "A:"):
+    if found.rule in ("boxed", "tag", "hashes", "A:", "whole text"):
         return None
     first, last = _last_line(text)
     named = _CHOICE_WORD.finditer(text, first, last)

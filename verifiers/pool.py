@@ -12,35 +12,60 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from verifiers.extract import DEFAULT_RULES, Rule
+from verifiers.policy import DEFAULT_POLICY, Policy
 from verifiers.solution import Problem, Solution, Verdict
-from verifiers.verify import verify
+from verifiers.verify import verify, verify_plain
 
 START_SECONDS = 30.0  # for a worker to import verifiers on a loaded machine
 MAX_STILLBORN = 8
-BATCH_ITEMS, BATCH_BYTES = 16, 32_768  # sent ahead to one worker; less than a pipe holds, so that neither side blocks
+BATCH_ITEMS, BATCH_BYTES = 64, 32_768  # sent to a worker at once; less than a pipe holds, so that neither side blocks
 
 Pair = tuple[str, str, str]  # question, gold answer, text
+Advance = Callable[[int], object]
 
 
-def verify_many(solutions: Sequence[Solution], *, workers: int = 0, timeout: float = 0.5) -> list[Verdict]:
+def verify_many(
+    solutions: Sequence[Solution],
+    *,
+    workers: int = 0,
+    timeout: float = 0.5,
+    policy: Policy = DEFAULT_POLICY,
+    rules: Sequence[Rule] = DEFAULT_RULES,
+    advance: Advance = lambda done: None,
+) -> list[Verdict]:
     """The verdict of each solution, in order; solutions with the same question, gold and text are decided once.
 
     ``workers=0`` works in this process, where the ladder's own limits on length, depth, digits and cost bound every
     item.  With workers, an item that takes more than ``timeout`` seconds of wall time, or takes its worker down, gets
-    the reason "timeout"; its worker is replaced and every other item is unaffected.
+    the reason "timeout"; its worker is replaced and every other item is unaffected.  Plain numbers are compared in this
+    process even then, because sending them to a worker would take longer than that.
+
+    ``advance(n)`` is called as n more solutions are done, for a progress bar.
     """
     pairs = [(s.problem.question, s.problem.answer, s.text) for s in solutions]
-    distinct = list(dict.fromkeys(pairs))
-    if workers <= 0:
-        decided = [verify(Problem("", question, answer), text) for question, answer, text in distinct]
-    else:
-        decided = _pool(workers).run(distinct, timeout)
-    verdicts = dict(zip(distinct, decided, strict=True))
-    return [verdicts[pair] for pair in pairs]
+    times = Counter(pairs)
+    decided: dict[Pair, Verdict] = {}
+    for pair in times:
+        question, answer, text = pair
+        if workers <= 0:
+            decided[pair] = verify(Problem("", question, answer), text, policy=policy, rules=rules)
+        elif (verdict := verify_plain(answer, text, rules)) is not None:
+            decided[pair] = verdict
+        if pair in decided:
+            advance(times[pair])
+    rest = [pair for pair in times if pair not in decided]
+    if rest:
+        verdicts = _pool(workers).run(
+            rest, timeout, {"policy": asdict(policy), "rules": list(rules)}, lambda i: advance(times[rest[i]])
+        )
+        decided |= zip(rest, verdicts, strict=True)
+    return [decided[pair] for pair in pairs]
 
 
 class _Worker:
@@ -63,11 +88,10 @@ class _Worker:
         self.ready = False
         self.deadline = time.monotonic() + START_SECONDS
 
-    def send(self, items: list[int], lines: list[bytes], timeout: float) -> None:
-        if not self.pending:
-            self.deadline = time.monotonic() + timeout
+    def send(self, items: list[int], lines: list[str], settings: str, timeout: float) -> None:
+        self.deadline = time.monotonic() + timeout
         self.pending.extend(items)
-        self.sink.write(b"".join(lines))
+        self.sink.write(f"[{settings}, [{', '.join(lines)}]]\n".encode())
 
     def receive(self) -> list[bytes] | None:
         """Whole lines that have arrived; None where the worker is gone."""
@@ -92,13 +116,19 @@ class Pool:
         self.workers = [_Worker() for _ in range(workers)]
         self.stillborn = 0  # workers of this run that died before they were ready
 
-    def run(self, pairs: Sequence[Pair], timeout: float) -> list[Verdict]:
-        """Verdicts in order.  On any exception, Ctrl-C included, busy workers are replaced before it goes on."""
+    def run(
+        self, pairs: Sequence[Pair], timeout: float, settings: Mapping[str, object], advance: Advance
+    ) -> list[Verdict]:
+        """Verdicts in order; ``advance(i)`` as item i is decided.
+
+        On any exception, Ctrl-C included, busy workers are replaced before it goes on.
+        """
         with self.lock:
             try:
-                return self._run(pairs, timeout)
+                self.stillborn = 0
+                return _Run(pairs, timeout, json.dumps(settings), advance).through(self)
             except BaseException:
-                self.workers = [self._replaced(w) if w.pending else w for w in self.workers]
+                self.workers = [self.replaced(w) if w.pending else w for w in self.workers]
                 raise
 
     def close(self) -> None:
@@ -106,56 +136,67 @@ class Pool:
             worker.stop()
         self.workers = []
 
-    def _replaced(self, worker: _Worker) -> _Worker:
+    def replaced(self, worker: _Worker) -> _Worker:
         worker.stop()
         return _Worker()
 
-    def _run(self, pairs: Sequence[Pair], timeout: float) -> list[Verdict]:
-        self.stillborn = 0
-        lines = [json.dumps(pair).encode() + b"\n" for pair in pairs]
-        waiting = deque(range(len(pairs)))
-        verdicts: dict[int, Verdict] = {}
-        while len(verdicts) < len(pairs):
-            for index, worker in enumerate(self.workers):
-                if not self._feed(worker, waiting, lines, timeout):
-                    self.workers[index] = self._failed(worker, waiting, verdicts)
-            for worker in self._readable(timeout):
-                if not self._collect(worker, verdicts, timeout):
-                    self.workers[self.workers.index(worker)] = self._failed(worker, waiting, verdicts)
+
+class _Run:
+    """One batch on its way through the workers: what waits, what must go alone, and what is decided."""
+
+    def __init__(self, pairs: Sequence[Pair], timeout: float, settings: str, advance: Advance) -> None:
+        self.lines = [json.dumps(pair) for pair in pairs]
+        self.timeout, self.settings, self.advance = timeout, settings, advance
+        self.waiting = deque(range(len(pairs)))
+        self.alone: set[int] = set()  # items of a batch that failed: one of them is the culprit
+        self.verdicts: dict[int, Verdict] = {}
+
+    def through(self, pool: Pool) -> list[Verdict]:
+        while len(self.verdicts) < len(self.lines):
+            for index, worker in enumerate(pool.workers):
+                if not self.feed(worker, len(pool.workers)):
+                    pool.workers[index] = self.failed(pool, worker)
+            for worker in self.readable(pool.workers):
+                if not self.collect(worker):
+                    pool.workers[pool.workers.index(worker)] = self.failed(pool, worker)
             now = time.monotonic()
-            for index, worker in enumerate(self.workers):
+            for index, worker in enumerate(pool.workers):
                 if (worker.pending or not worker.ready) and now > worker.deadline:
                     if not worker.ready:
                         raise RuntimeError(f"a verifier worker did not start within {START_SECONDS:.0f} s")
-                    self.workers[index] = self._failed(worker, waiting, verdicts)
-        return [verdicts[i] for i in range(len(pairs))]
+                    pool.workers[index] = self.failed(pool, worker)
+        return [self.verdicts[i] for i in range(len(self.lines))]
 
-    def _feed(self, worker: _Worker, waiting: deque[int], lines: list[bytes], timeout: float) -> bool:
+    def feed(self, worker: _Worker, workers: int) -> bool:
         """Send an idle worker its next items; False where it is gone."""
-        if worker.pending or not worker.ready or not waiting:
+        if worker.pending or not worker.ready or not self.waiting:
             return True
-        share = max(1, min(BATCH_ITEMS, len(waiting) // (2 * len(self.workers))))
-        items, size = [waiting.popleft()], 0
-        size = len(lines[items[0]])
-        while waiting and len(items) < share and size + len(lines[waiting[0]]) < BATCH_BYTES:
-            size += len(lines[waiting[0]])
-            items.append(waiting.popleft())
+        share = max(1, min(BATCH_ITEMS, len(self.waiting) // (2 * workers)))
+        items = [self.waiting.popleft()]
+        size = len(self.lines[items[0]])
+        while (
+            self.waiting
+            and len(items) < share
+            and not self.alone & {items[0], self.waiting[0]}
+            and (size := size + len(self.lines[self.waiting[0]])) < BATCH_BYTES
+        ):
+            items.append(self.waiting.popleft())
         try:
-            worker.send(items, [lines[i] for i in items], timeout)
+            worker.send(items, [self.lines[i] for i in items], self.settings, self.timeout)
         except OSError:
             return False
         return True
 
-    def _readable(self, timeout: float) -> list[_Worker]:
+    def readable(self, workers: list[_Worker]) -> list[_Worker]:
         """Workers with something to read, waiting no longer than to the next deadline."""
         with selectors.DefaultSelector() as selector:
-            for worker in self.workers:
+            for worker in workers:
                 selector.register(worker.source, selectors.EVENT_READ, worker)
-            busy = [w.deadline for w in self.workers if w.pending or not w.ready]
-            pause = max(0.0, min(busy) - time.monotonic()) + 0.001 if busy else timeout
+            busy = [w.deadline for w in workers if w.pending or not w.ready]
+            pause = max(0.0, min(busy) - time.monotonic()) + 0.001 if busy else self.timeout
             return [key.data for key, _ in selector.select(pause)]
 
-    def _collect(self, worker: _Worker, verdicts: dict[int, Verdict], timeout: float) -> bool:
+    def collect(self, worker: _Worker) -> bool:
         lines = worker.receive()
         if lines is None:
             return False
@@ -163,22 +204,29 @@ class Pool:
             if not worker.ready:
                 worker.ready = True
                 continue
-            correct, predicted, reason = json.loads(line)
-            verdicts[worker.pending.popleft()] = Verdict(correct, predicted, reason)
-        worker.deadline = time.monotonic() + timeout
+            for correct, predicted, reason in json.loads(line):
+                self.decide(worker.pending.popleft(), Verdict(correct, predicted, reason))
+        worker.deadline = time.monotonic() + self.timeout
         return True
 
-    def _failed(self, worker: _Worker, waiting: deque[int], verdicts: dict[int, Verdict]) -> _Worker:
-        """A new worker for one that overran or died: its first unanswered item is the culprit, the others wait."""
+    def decide(self, item: int, verdict: Verdict) -> None:
+        self.verdicts[item] = verdict
+        self.advance(item)
+
+    def failed(self, pool: Pool, worker: _Worker) -> _Worker:
+        """A new worker for one that overran or died.  An item that went alone is the culprit; those that went together
+        wait again, each to go alone."""
         if not worker.ready:
-            self.stillborn += 1
-            if self.stillborn > MAX_STILLBORN:
+            pool.stillborn += 1
+            if pool.stillborn > MAX_STILLBORN:
                 worker.stop()
                 raise RuntimeError("verifier workers die while they start; run `python -m verifiers.worker` to see why")
-        if worker.pending:
-            verdicts[worker.pending.popleft()] = Verdict(False, None, "timeout")
-            waiting.extendleft(reversed(worker.pending))
-        return self._replaced(worker)
+        if len(worker.pending) == 1:
+            self.decide(worker.pending[0], Verdict(False, None, "timeout"))
+        else:
+            self.alone |= set(worker.pending)
+            self.waiting.extendleft(reversed(worker.pending))
+        return pool.replaced(worker)
 
 
 _pools: dict[int, Pool] = {}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from verifiers.equal import Decision, choice, decide, read
+from verifiers.equal import Decision, choice, decide, read, same_numbers
 from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer, extract_choice
 from verifiers.policy import DEFAULT_POLICY, Policy
 from verifiers.solution import Problem, Solution, Verdict
@@ -38,6 +38,16 @@ def verify(
 def verify_solution(solution: Solution) -> Verdict:
     """``verify`` of a solution's own problem and text, with the default policy."""
     return verify(solution.problem, solution.text)
+
+
+def verify_plain(gold: str, text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Verdict | None:
+    """``verify`` where the gold answer and the one in ``text`` are plain numbers, which takes microseconds; None
+    elsewhere."""
+    if same_numbers(gold, gold) is None:
+        return None
+    found = extract_answer(text, rules)
+    same = same_numbers(gold, found.text) if found is not None else None
+    return None if same is None or found is None else Verdict(same, found.text, "match" if same else "mismatch")
 
 
 def _verdict(decision: Decision, found: Extraction) -> Verdict:

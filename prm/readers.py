@@ -1,6 +1,6 @@
 """Published step labels, and Rung's own, read as LabeledSolution: what each label means, and what was left out and why.
 
-prm/formats.py knows the layouts; here are the policies: what a neutral step counts as, what is never trained on, which
+prm/label_formats.py knows the layouts; here are the policies: what a neutral step counts as, what is never trained on, which
 rows are dropped.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lm.errors import UserError
-from prm.formats import JudgedSteps, Judgement, LeftOutError, parse
+from prm.label_formats import JudgedSteps, Judgement, LeftOutError, parse
 from prm.scores import LabeledSolution
 from verifiers.data import DataError, names_test_data, read_rows, remove_marks
 from verifiers.rows import FORMATS, Row, hub_rows
@@ -78,7 +78,7 @@ def read_step_labels(
 
     ``source`` is a .jsonl(.gz), .json or .parquet file, or a hub data set as "owner/name", "owner/name:split" or
     "owner/name/configuration:split", or "folder:split" of a copy (without a split: train or test, by ``purpose``).  The
-    rows may be in any layout of prm/formats.py, or what ``write_labeled`` wrote, which comes back as it was.
+    rows may be in any layout of prm/label_formats.py, or what ``write_labeled`` wrote, which comes back as it was.
 
     * Steps are stripped and joined by a line break or (default) a blank line; their spans are exact either way.  Steps
       of PRM800K and ProcessBench hold line breaks, so there only "paragraph" lets ``split_steps`` find them again.

@@ -1,4 +1,4 @@
-"""prm.formats: one row of each published layout, worked by hand, and the published samples against each other."""
+"""prm.label_formats: one row of each published layout, worked by hand, and the published samples against each other."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lm.errors import UserError
-from prm.formats import JudgedSteps, LeftOutError, parse
+from prm.label_formats import JudgedSteps, LeftOutError, parse
 from prm.readers import read_step_labels
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -108,6 +108,13 @@ def load_token_scorer(name: str, outputs: int, dtype: DType = "float32", attenti
     return model
 
 
+def load_trunk(name: str, dtype: DType = "float32", attention: str = "sdpa") -> "PreTrainedModel":
+    """The decoder at ``name`` without any head; what the checkpoint holds beside it is left alone."""
+    from transformers import AutoModel
+
+    return _load(AutoModel, name, dtype, attention)
+
+
 def zero_head(model: "PreTrainedModel") -> None:
     """Make a new head say 0 everywhere, so that its random weights decide nothing."""
     head = getattr(model, "score", None) or getattr(model, "classifier", None)

@@ -1,1 +1,5 @@
-"""Is each step right? Process reward models: their labels, their training, their scores and how far to trust them."""
+"""Process reward models: is each step right?  ``prm.load("name or path").score(solutions)``."""
+
+from prm.loading import load
+
+__all__ = ["load"]

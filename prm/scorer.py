@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lm.models import DType, default_device, load_token_scorer, load_tokenizer
-from lm.padding import by_length, pad
-from lm.tokenizer import encode, prompt_text
+from lm.errors import UserError
+from prm.formats import FORMATS, RUNG, Format
+from prm.forward import batched_states
+from prm.heads import step_logits
+from prm.layout import Row, encode_solutions
 from prm.scores import StepScores
 from verifiers.solution import Solution
 
@@ -15,98 +17,121 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-RIGHT = 1  # class of a right step in a two-class head, as TRL's and Qwen's PRMs have it
+Advance = Callable[[int], None]
 
 
 class Scorer(Protocol):
     """Anything that scores steps."""
 
-    def score(
-        self, solutions: Sequence[Solution], advance: Callable[[int], None] | None = None
-    ) -> list[StepScores]: ...
+    def score(self, solutions: Sequence[Solution], advance: Advance | None = None) -> list[StepScores]: ...
+
+    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]: ...
 
 
-def encode_steps(
-    tokenizer: "PreTrainedTokenizerBase", solutions: Sequence[Solution], prompt: str | None = None
-) -> list[tuple[list[int], list[int]]]:
-    """Token ids of each solution after its prompt, and the positions of the S tokens that end its steps.
+class StepPRM:
+    """A causal trunk read at one token a step: P = sigmoid(head(state) / temperature).
 
-    The text is tokenised piece by piece, each piece ending where a step ends, so the ids up to a step depend on the
-    text up to that step and on nothing after it: a tokenizer that merges a full stop with the line break behind it
-    would otherwise tell the model whether another step follows.
-    """
-    pieces: list[str] = []
-    for solution in solutions:
-        pieces.append(prompt_text(tokenizer, solution.problem.question, prompt))
-        start = 0
-        for step in solution.steps:
-            pieces.append(solution.text[start : step.end])
-            start = step.end
-    ids = iter(encode(tokenizer, pieces))
-    out = []
-    for solution in solutions:
-        row = list(next(ids))
-        ends = []
-        for _ in solution.steps:
-            row += next(ids)
-            ends.append(len(row) - 1)
-        out.append((row, ends))
-    return out
-
-
-class TokenClassifierPRM:
-    """A token-classification model read at the last token of each step: P = softmax(logits)[right].
-
-    ``tokens`` bounds a batch after padding. Works with any transformers model that has such a head, whatever
-    tokenizer the policy has.
+    One forward pass a solution, whatever its number of steps; solutions of one problem share the pass over what they
+    have in common (``share``). ``tokens`` bounds a batch after padding.
     """
 
     def __init__(
         self,
-        model: "PreTrainedModel",
+        trunk: "PreTrainedModel",
+        head: "torch.nn.Module",
         tokenizer: "PreTrainedTokenizerBase",
+        form: Format = FORMATS[RUNG],
+        *,
         prompt: str | None = None,
         tokens: int = 16384,
+        temperature: float = 1.0,
+        share: bool = True,
     ) -> None:
-        self.model, self.tokenizer, self.prompt, self.tokens = model, tokenizer, prompt, tokens
+        self.trunk, self.head, self.tokenizer, self.form = trunk, head, tokenizer, form
+        self.prompt, self.tokens, self.temperature, self.share = prompt, tokens, temperature, share
 
-    def score(self, solutions: Sequence[Solution], advance: Callable[[int], None] | None = None) -> list[StepScores]:
+    def score(self, solutions: Sequence[Solution], advance: Advance | None = None) -> list[StepScores]:
+        """A ``StepScores`` for each solution, in their order. A solution without steps gets an empty one.
+
+        Raises UserError, naming the solution, for an empty step and for one that is longer than the model reads:
+        see ``complaints``. ``advance`` is told how many more solutions are done.
+        """
+        logits = self.logits(solutions, advance)
+        return [_scores(row, solution, self) for row, solution in zip(logits, solutions, strict=True)]
+
+    def logits(self, solutions: Sequence[Solution], advance: Advance | None = None) -> list[np.ndarray]:
+        """The log-odds (S,) before the temperature (one for all steps where the format judges the outcome)."""
         import torch
 
-        rows = encode_steps(self.tokenizer, solutions, self.prompt)
-        scores: list[StepScores] = [StepScores(np.empty(0))] * len(rows)
-        training = self.model.training
-        self.model.eval()
+        rows = self._rows(solutions)
+        stop_at_complaint(complaints_about(rows, solutions, context_length(self.trunk)))
+        stepped = [i for i, row in enumerate(rows) if row.ends]
+        found: list[np.ndarray] = [np.empty(0)] * len(rows)
+        keys = [solutions[i].problem.question if self.share else str(i) for i in stepped]
+        training = self.trunk.training
+        self.trunk.eval()
         with torch.inference_mode():
-            for batch in by_length([len(ids) for ids, _ in rows], self.tokens):
-                logits = step_logits(self.model, [rows[i] for i in batch])
-                probabilities = logits.float().softmax(-1)[:, RIGHT].cpu().numpy()
-                start = 0
-                for i in batch:
-                    end = start + len(rows[i][1])
-                    scores[i] = StepScores(probabilities[start:end])
-                    start = end
+            for batch, states in batched_states(self.trunk, [rows[i] for i in stepped], keys, self.tokens):
+                logits = step_logits(self.head(states), self.form.right).double().cpu().numpy()
+                counts = [len(rows[stepped[i]].ends) for i in batch]
+                for i, part in zip(batch, np.split(logits, np.cumsum(counts)[:-1]), strict=True):
+                    found[stepped[i]] = part
                 if advance is not None:
                     advance(len(batch))
-        self.model.train(training)
-        return scores
+        self.trunk.train(training)
+        if advance is not None and len(stepped) < len(rows):
+            advance(len(rows) - len(stepped))
+        return found
+
+    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
+        """For each solution what keeps it from being scored, or None."""
+        return complaints_about(self._rows(solutions), solutions, context_length(self.trunk))
+
+    def _rows(self, solutions: Sequence[Solution]) -> list[Row]:
+        rows = encode_solutions(self.form, self.tokenizer, solutions, self.prompt)
+        return [Row(r.ids, r.ends[-1:], r.start) for r in rows] if self.form.outcome else rows
 
 
-def load_prm(name: str, dtype: DType = "float32", tokens: int = 16384, prompt: str | None = None) -> TokenClassifierPRM:
-    """The step scorer at ``name`` (folder or hub name), with the tokenizer that lies beside it."""
-    model = load_token_scorer(name, 2, dtype)
-    model.to(default_device())  # type: ignore[arg-type]
-    return TokenClassifierPRM(model, load_tokenizer(name), prompt, tokens)
+def _scores(logits: np.ndarray, solution: Solution, prm: StepPRM) -> StepScores:
+    probabilities = sigmoid(logits / prm.temperature)
+    if prm.form.outcome:
+        return StepScores(np.repeat(probabilities, len(solution.steps)), outcome=True)
+    return StepScores(probabilities)
 
 
-def step_logits(model: "PreTrainedModel", rows: Sequence[tuple[list[int], list[int]]]) -> "torch.Tensor":
-    """Logits (steps of all rows, classes) at the ends of the steps, row by row."""
-    import torch
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^−x) without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
-    device = model.device
-    ids = pad([ids for ids, _ in rows], 0, torch.long).to(device)
-    attention = pad([[1] * len(ids) for ids, _ in rows], 0, torch.long).to(device)
-    logits = model(input_ids=ids, attention_mask=attention).logits
-    where = [(row, end) for row, (_, ends) in enumerate(rows) for end in ends]
-    index = torch.tensor(where, dtype=torch.long, device=device).reshape(-1, 2)
-    return logits[index[:, 0], index[:, 1]]
+
+def context_length(trunk: "PreTrainedModel") -> int | None:
+    """How many tokens the model was made for, None where its config does not say."""
+    length = getattr(trunk.config, "max_position_embeddings", None)
+    return int(length) if length else None
+
+
+def complaints_about(rows: Sequence[Row], solutions: Sequence[Solution], limit: int | None) -> list[str | None]:
+    """What keeps each solution from an honest score: a step without text or more tokens than the model reads."""
+    found: list[str | None] = []
+    for row, solution in zip(rows, solutions, strict=True):
+        blank = next((i for i, step in enumerate(solution.steps) if not step.text.strip()), None)
+        who = f"solution {solution.problem.id!r}"
+        if blank is not None:
+            found.append(f"{who}: step {blank + 1} is empty; leave it out")
+        elif limit is not None and row.ends and row.ends[-1] >= limit:
+            first = next(i for i, end in enumerate(row.ends) if end >= limit)
+            found.append(
+                f"{who}: step {first + 1} ends at token {row.ends[first] + 1}, the model reads {limit}; "
+                "shorten it or use a PRM with a longer context"
+            )
+        else:
+            found.append(None)
+    return found
+
+
+def stop_at_complaint(complaints: Sequence[str | None]) -> None:
+    """Raise UserError for the first complaint."""
+    for complaint in complaints:
+        if complaint is not None:
+            raise UserError(complaint)

@@ -14,21 +14,37 @@ from verifiers.data import DataError, read_rows
 from verifiers.solution import Problem, Solution, Step
 
 T = TypeVar("T")
-Aggregation = Literal["min", "product", "mean", "last"]
+Aggregation = Literal["min", "product", "mean", "last", "softmin"]
+SOFTMIN_TEMPERATURE = 0.1  # PURE's
+
+
+def softmin(values: np.ndarray, temperature: float = SOFTMIN_TEMPERATURE) -> float:
+    """Σ_i w_i v_i with w = softmax(−v / T), (S,): near the least value, yet every step has a say (PURE, Cheng et al.
+    2025, arXiv:2504.15275). PURE weighs rewards 2p − 1 in [−1, 1]: its T = 0.1 on them is T = 0.05 on probabilities."""
+    weights = np.exp((values.min() - values) / temperature)
+    return float(weights @ values / weights.sum())
+
 
 _AGGREGATE: Mapping[str, Callable[[np.ndarray], float]] = {
     "min": np.min,
     "product": np.prod,
     "mean": np.mean,
     "last": lambda probabilities: probabilities[-1],
+    "softmin": lambda probabilities: softmin(probabilities, SOFTMIN_TEMPERATURE / 2),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class StepScores:
-    """``probabilities`` (S,), float64, read-only: P(step right | the problem and the steps before it)."""
+    """``probabilities`` (S,), float64, read-only: P(step right | the problem and the steps before it).
+
+    ``outcome``: the model judged the solution as a whole; every step carries that number and every rule returns it.
+    ``unsaid`` are the steps that a critique gave no verdict on; they stand at 0.5.
+    """
 
     probabilities: np.ndarray
+    outcome: bool = False
+    unsaid: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         probabilities = np.array(self.probabilities, dtype=np.float64)
@@ -41,7 +57,7 @@ class StepScores:
 
     def aggregate(self, how: Aggregation) -> float:
         """One number in [0, 1] for the solution: "product" is P(every step right) (Lightman et al. 2023, §2.6),
-        "min" the weakest step (Wang et al. 2024, Math-Shepherd), "mean" and "last" the plain ones.
+        "min" the weakest step (Wang et al. 2024, Math-Shepherd), "softmin" nearly so, "mean" and "last" the plain ones.
 
         A solution with no steps scores 0.0 whatever the rule: it shows no reasoning, and the empty product, 1,
         would make saying nothing the best answer.
@@ -50,7 +66,7 @@ class StepScores:
             raise ValueError(f"aggregation is {how!r}; use one of {', '.join(_AGGREGATE)}")
         if self.probabilities.size == 0:
             return 0.0
-        return float(_AGGREGATE[how](self.probabilities))
+        return float(_AGGREGATE["last" if self.outcome else how](self.probabilities))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from lm.run import Run
 from lm.sft import FitConfig, batch_of
 from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
+from prm.forward import states_at
+from prm.heads import split_classifier, step_logits
 from prm.labelled_data import StepData, load_labelled
+from prm.layout import Row, encode_steps
 from prm.metrics import (
     auc,
     best_threshold,
@@ -27,7 +30,7 @@ from prm.metrics import (
     first_error_f1,
     reliability,
 )
-from prm.scorer import TokenClassifierPRM, encode_steps, step_logits
+from prm.scorer import Scorer, StepPRM
 from prm.scores import LabeledSolution, StepScores
 
 if TYPE_CHECKING:
@@ -60,7 +63,8 @@ def train(config: PRMConfig) -> None:
     rows = _rows(tokenizer, train_items, config)
     run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
     fit_prm(run, model, rows, config.fit, config.seed)
-    prm = TokenClassifierPRM(model, tokenizer, config.prompt, config.fit.micro_tokens)
+    trunk, head = split_classifier(model)
+    prm = StepPRM(trunk, head, tokenizer, prompt=config.prompt, tokens=config.fit.micro_tokens)
 
     threshold = choose_threshold(prm, held_out)
     reports = {name: assess(prm, items, threshold) for name, items in tests.items()}
@@ -93,21 +97,22 @@ def _start(config: PRMConfig, items: Sequence[LabeledSolution]) -> "tuple[PreTra
     return AutoModelForTokenClassification.from_config(sizes, dtype=sizes.dtype), tokenizer
 
 
-Row = tuple[list[int], list[int], list[float]]  # token ids, ends of the judged steps, their labels
+Labeled = tuple[Row, list[float]]  # token ids with the ends of the judged steps, and their labels
 
 
-def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution], config: PRMConfig) -> list[Row]:
+def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution], config: PRMConfig) -> list[Labeled]:
     """What the model learns from: only the steps that somebody judged, cut where the solution grows too long."""
     encoded = encode_steps(tokenizer, [item.solution for item in items], config.prompt)
     rows = []
-    for item, (ids, ends) in zip(items, encoded, strict=True):
+    for item, row in zip(items, encoded, strict=True):
         judged = [
             (end, label)
-            for end, label in zip(ends, item.labels, strict=True)
+            for end, label in zip(row.ends, item.labels, strict=True)
             if label is not None and end < config.max_tokens
         ]
         if judged:
-            rows.append((ids[: judged[-1][0] + 1], [end for end, _ in judged], [label for _, label in judged]))
+            ends, labels = [end for end, _ in judged], [label for _, label in judged]
+            rows.append((Row(row.ids[: ends[-1] + 1], ends, row.start), labels))
     if not rows:
         raise UserError(
             f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
@@ -116,16 +121,16 @@ def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution]
     return rows
 
 
-def fit_prm(run: Run, model: "PreTrainedModel", rows: Sequence[Row], config: FitConfig, seed: int) -> None:
+def fit_prm(run: Run, model: "PreTrainedModel", rows: Sequence[Labeled], config: FitConfig, seed: int) -> None:
     """Minimise the cross-entropy of the (soft) labels, averaged over the judged steps of a batch."""
     optimizer = make_optimizer(model, config.optim)
     run.track(model=model, optimizer=optimizer)
     model.train()
     for step in run.steps(config.steps, save_every=config.save_every, label="PRM", show=["loss"]):
         batch = batch_of(rows, config.batch, seed, step)
-        judged = sum(len(labels) for *_, labels in batch)
+        judged = sum(len(labels) for _, labels in batch)
         loss = 0.0
-        for indices in by_length([len(ids) for ids, *_ in batch], config.micro_tokens):
+        for indices in by_length([len(row.ids) for row, _ in batch], config.micro_tokens):
             part_loss = step_loss(model, [batch[i] for i in indices]) / judged
             part_loss.backward()
             loss += float(part_loss.detach())
@@ -134,22 +139,24 @@ def fit_prm(run: Run, model: "PreTrainedModel", rows: Sequence[Row], config: Fit
         run.log(step, loss=loss, learning_rate=rate, grad_norm=norm)
 
 
-def step_loss(model: "PreTrainedModel", rows: Sequence[Row]) -> "torch.Tensor":
+def step_loss(model: "PreTrainedModel", rows: Sequence[Labeled]) -> "torch.Tensor":
     """Sum of −y log p − (1 − y) log(1 − p) over the judged steps of some rows; p is the model's P(right)."""
     import torch
 
-    logits = step_logits(model, [(ids, ends) for ids, ends, _ in rows]).float()
-    right = torch.tensor([y for *_, labels in rows for y in labels], device=logits.device)
-    return torch.nn.functional.cross_entropy(logits, torch.stack([1 - right, right], 1), reduction="sum")
+    trunk, head = split_classifier(model)
+    states = states_at(trunk, [row for row, _ in rows], range(len(rows)))
+    logits = step_logits(head(states), right=(1,))
+    labels = torch.tensor([y for _, labels in rows for y in labels], device=logits.device)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
 
 
-def choose_threshold(prm: TokenClassifierPRM, items: Sequence[LabeledSolution]) -> float:
+def choose_threshold(prm: Scorer, items: Sequence[LabeledSolution]) -> float:
     """The probability below which a step is called wrong: the one with the best first-error F1 on validation rows."""
     scores = prm.score([item.solution for item in items])
     return best_threshold([s.probabilities for s in scores], [item.first_error() for item in items])
 
 
-def assess(prm: TokenClassifierPRM, items: Sequence[LabeledSolution], threshold: float) -> dict:
+def assess(prm: Scorer, items: Sequence[LabeledSolution], threshold: float) -> dict:
     """Every number of a PRM on labelled solutions, beside what a constant guess earns on the same."""
     scores = prm.score([item.solution for item in items])
     probabilities, labels = judged_steps(scores, items)

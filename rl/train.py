@@ -15,8 +15,8 @@ from lm.models import DType, default_device, load_causal_lm, load_token_scorer, 
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
 from lm.run import Run
 from lm.torch_setup import prepare_torch
+from prm.loading import load as load_prm
 from prm.problems import ProblemsConfig, load_problems
-from prm.scorer import load_prm
 from prm.scores import StepScores
 from rl.batch import Experience, Rollout, pack
 from rl.credit import CreditConfig, token_rewards

@@ -15,9 +15,10 @@ from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.labelling import symbolic_labels
+from prm.loading import load as load_prm
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
 from prm.sample import sample_solutions
-from prm.scorer import TokenClassifierPRM, load_prm
+from prm.scorer import Scorer
 from rung.statistics import best_of_n, bootstrap_interval, majority, paired_bootstrap, pass_at_k
 from verifiers.equal import equal
 from verifiers.solution import Problem, Solution, Verdict
@@ -88,7 +89,7 @@ def main(config: EvalConfig) -> None:
 
 
 def measure(
-    name: str, path: str, prm: TokenClassifierPRM | None, problems: Sequence[Problem], config: EvalConfig
+    name: str, path: str, prm: Scorer | None, problems: Sequence[Problem], config: EvalConfig
 ) -> tuple[Outcomes, list[dict]]:
     """One policy's outcomes on all problems, and its first greedy solutions with step scores for the report."""
     tokenizer = load_tokenizer(path)
@@ -169,7 +170,7 @@ def _pairs(outcomes: dict[str, Outcomes], seed: int) -> list[dict]:
 
 
 def _shown(
-    arm: str, solutions: Sequence[Solution], verdicts: Sequence[Verdict], prm: TokenClassifierPRM | None, built_in: bool
+    arm: str, solutions: Sequence[Solution], verdicts: Sequence[Verdict], prm: Scorer | None, built_in: bool
 ) -> list[dict]:
     scores = (
         [s.probabilities.tolist() for s in prm.score(solutions)] if prm else [[None] * len(s.steps) for s in solutions]

@@ -11,7 +11,7 @@ from lm.errors import UserError
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
-from prm.scorer import load_prm
+from prm.loading import load as load_prm
 from prm.scores import Aggregation, parse_rows
 from verifiers.solution import Problem, Solution, Step
 from verifiers.split import split_steps

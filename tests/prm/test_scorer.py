@@ -10,7 +10,10 @@ from toy_models import save, solution, toy_classifier, toy_tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lm.tokenizer import PLAIN_TEMPLATE, prompt_text
-from prm.scorer import TokenClassifierPRM, encode_steps, load_prm, step_logits
+from prm.heads import split_classifier
+from prm.layout import encode_steps
+from prm.loading import load as load_prm
+from prm.scorer import StepPRM
 from verifiers.families import FAMILIES, distinct
 from verifiers.solution import Problem, Solution
 
@@ -55,7 +58,7 @@ def test_the_merging_tokenizer_merges(merging: PreTrainedTokenizerBase) -> None:
 @pytest.mark.parametrize("name", ["plain", "merging"])
 def test_scores_of_a_step_do_not_see_what_comes_later(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer = request.getfixturevalue(name)
-    prm = TokenClassifierPRM(toy_classifier(tokenizer), tokenizer)
+    prm = StepPRM(*split_classifier(toy_classifier(tokenizer)), tokenizer)
     later = ["", "\n", "\n\n\nHe eats 30.", "\n#### 1"]
     for shown in (1, 2, 3):
         start = "\n".join(LINES[:shown])
@@ -64,16 +67,17 @@ def test_scores_of_a_step_do_not_see_what_comes_later(name: str, request: pytest
         for score in scores:
             np.testing.assert_allclose(score.probabilities[:shown], scores[0].probabilities, atol=1e-6)
         rows = encode_steps(tokenizer, [solution(text, PROBLEM) for text in texts])
-        ids, ends = rows[0]
-        assert all(other[: len(ids)] == ids and places[:shown] == ends for other, places in rows)
+        ids, ends, start = rows[0]
+        assert all(r.ids[: len(ids)] == ids and r.ends[:shown] == ends and r.start == start for r in rows)
 
 
 @pytest.mark.parametrize("name", ["plain", "merging"])
 def test_steps_end_where_their_text_ends(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer = request.getfixturevalue(name)
     s = solution("  \n" + "\n\n".join(LINES) + "\n", PROBLEM)
-    [(ids, ends)] = encode_steps(tokenizer, [s], "Q: {question}\nA:")
+    [(ids, ends, start)] = encode_steps(tokenizer, [s], "Q: {question}\nA:")
     prompt = "Q: How many eggs are left?\nA:"
+    assert tokenizer.decode(ids[:start]) == prompt
     for step, end in zip(s.steps, ends, strict=True):
         assert tokenizer.decode(ids[: end + 1]) == prompt + s.text[: step.end]
     assert len(ids) == ends[-1] + 1
@@ -82,10 +86,10 @@ def test_steps_end_where_their_text_ends(name: str, request: pytest.FixtureReque
 def test_a_batch_scores_as_one_at_a_time(plain: PreTrainedTokenizerBase) -> None:
     model = toy_classifier(plain)
     solutions = [*some_solutions(), solution("", PROBLEM), solution("#### 13", PROBLEM)]
-    together = TokenClassifierPRM(model, plain).score(solutions)
-    small = TokenClassifierPRM(model, plain, tokens=150).score(solutions)
+    together = StepPRM(*split_classifier(model), plain).score(solutions)
+    small = StepPRM(*split_classifier(model), plain, tokens=150).score(solutions)
     counted: list[int] = []
-    alone = [TokenClassifierPRM(model, plain).score([s], counted.append)[0] for s in solutions]
+    alone = [StepPRM(*split_classifier(model), plain).score([s], counted.append)[0] for s in solutions]
     assert sum(counted) == len(solutions)
     for a, b, c, s in zip(together, small, alone, solutions, strict=True):
         assert a.probabilities.shape == (len(s.steps),)
@@ -97,7 +101,7 @@ def test_a_batch_scores_as_one_at_a_time(plain: PreTrainedTokenizerBase) -> None
 def test_a_score_is_the_softmax_at_the_step_s_last_token(plain: PreTrainedTokenizerBase) -> None:
     model = toy_classifier(plain).eval()
     s = solution("\n".join(LINES), PROBLEM)
-    [score] = TokenClassifierPRM(model, plain).score([s])
+    [score] = StepPRM(*split_classifier(model), plain).score([s])
     for i, step in enumerate(s.steps):
         pieces = [prompt_text(plain, PROBLEM.question), LINES[0], *("\n" + line for line in LINES[1 : i + 1])]
         ids = [token for piece in pieces for token in plain(piece)["input_ids"]]
@@ -108,7 +112,7 @@ def test_a_score_is_the_softmax_at_the_step_s_last_token(plain: PreTrainedTokeni
 
 def test_scoring_leaves_the_model_as_it_was(plain: PreTrainedTokenizerBase) -> None:
     model = toy_classifier(plain).train()
-    TokenClassifierPRM(model, plain).score(some_solutions(3))
+    StepPRM(*split_classifier(model), plain).score(some_solutions(3))
     assert model.training
     assert all(p.grad is None for p in model.parameters())
 
@@ -118,17 +122,9 @@ def test_from_a_folder(plain: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     name = save(model, plain, tmp_path / "prm")
     solutions = some_solutions(4)
     loaded = load_prm(name)
-    for a, b in zip(loaded.score(solutions), TokenClassifierPRM(model, plain).score(solutions), strict=True):
+    for a, b in zip(loaded.score(solutions), StepPRM(*split_classifier(model), plain).score(solutions), strict=True):
         np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-6)
     half = load_prm(name, "bfloat16")
-    assert half.model.dtype == torch.bfloat16
+    assert half.trunk.dtype == torch.bfloat16
     for a, b in zip(half.score(solutions), loaded.score(solutions), strict=True):
         np.testing.assert_allclose(a.probabilities, b.probabilities, atol=0.03)
-
-
-def test_no_steps_no_logits(plain: PreTrainedTokenizerBase) -> None:
-    model = toy_classifier(plain)
-    [(ids, ends)] = encode_steps(plain, [solution("", PROBLEM)])
-    assert ends == []
-    assert step_logits(model, [(ids, ends)]).shape == (0, 2)
-    assert TokenClassifierPRM(model, plain).score([]) == []

@@ -28,7 +28,17 @@ def test_aggregate_hand_worked(how: str, expected: float) -> None:
     )
 
 
-@pytest.mark.parametrize("how", ["min", "product", "mean", "last"])
+def test_softmin_is_the_one_of_pure_on_its_rewards() -> None:
+    p = np.array([0.8, 0.5, 0.52])
+    rewards = 2 * p - 1
+    weights = np.exp(-rewards / 0.1) / np.exp(-rewards / 0.1).sum()
+    found = StepScores(p).aggregate("softmin")
+    assert 2 * found - 1 == pytest.approx(float(weights @ rewards))
+    assert 0.5 < found < 0.52
+    assert StepScores(np.array([0.3, 0.3])).aggregate("softmin") == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("how", ["min", "product", "mean", "last", "softmin"])
 def test_a_solution_without_steps_scores_zero(how: str) -> None:
     assert StepScores(np.array([])).aggregate(how) == 0.0
 

@@ -17,9 +17,12 @@ from lm.errors import UserError
 from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.sft import FitConfig
+from prm.heads import split_classifier
 from prm.labelled_data import StepData
+from prm.layout import Row
+from prm.loading import load as load_prm
 from prm.metrics import first_error, first_error_f1
-from prm.scorer import TokenClassifierPRM, load_prm
+from prm.scorer import StepPRM
 from prm.scores import LabeledSolution, read_labeled, write_labeled
 from prm.train import PRMConfig, assess, choose_threshold, judged_steps, step_loss, train
 from verifiers.solution import Problem
@@ -129,7 +132,7 @@ def test_the_loss_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:
     with torch.no_grad():
         model.score.weight.zero_()
         model.score.bias.copy_(torch.tensor([0.0, math.log(3.0)]))  # P(right) = 3/4 everywhere
-        rows = [([5, 6, 7], [1, 2], [1.0, 0.25]), ([5, 6], [1], [0.0])]
+        rows = [(Row([5, 6, 7], [1, 2], 1), [1.0, 0.25]), (Row([5, 6], [1], 1), [0.0])]
         loss = float(step_loss(model, rows))
     good, bad = -math.log(0.75), -math.log(0.25)
     assert loss == pytest.approx(good + (0.25 * good + 0.75 * bad) + bad, rel=1e-5)
@@ -138,10 +141,10 @@ def test_the_loss_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:
 def test_the_gradient_is_that_of_the_logistic_loss(tokenizer: PreTrainedTokenizerBase) -> None:
     """d loss / d bias = (Σ(y − p), Σ(p − y)) over the judged steps."""
     model = toy_classifier(tokenizer, seed=3)
-    rows = [([5, 6, 7, 8], [1, 3], [1.0, 0.5]), ([9, 6], [1], [0.0])]
+    rows = [(Row([5, 6, 7, 8], [1, 3], 1), [1.0, 0.5]), (Row([9, 6], [1], 1), [0.0])]
     step_loss(model, rows).backward()
     probabilities = []
-    for ids, ends, _ in rows:
+    for (ids, ends, _), _ in rows:
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, ends].double()
         probabilities += logits.softmax(-1)[:, 1].tolist()
@@ -150,7 +153,7 @@ def test_the_gradient_is_that_of_the_logistic_loss(tokenizer: PreTrainedTokenize
 
 
 def test_unlabelled_steps_count_nowhere(tokenizer: PreTrainedTokenizerBase) -> None:
-    prm = TokenClassifierPRM(toy_classifier(tokenizer), tokenizer)
+    prm = StepPRM(*split_classifier(toy_classifier(tokenizer)), tokenizer)
     items = learnable(10, 0)
     mixed = [LabeledSolution(x.solution, (x.labels[0], None, x.labels[2]), ("x", None, "x")) for x in items]
     scores = prm.score([item.solution for item in items])
@@ -161,7 +164,7 @@ def test_unlabelled_steps_count_nowhere(tokenizer: PreTrainedTokenizerBase) -> N
 
 
 def test_the_threshold_is_the_best_on_the_rows_it_is_chosen_on(tokenizer: PreTrainedTokenizerBase) -> None:
-    prm = TokenClassifierPRM(toy_classifier(tokenizer, 1), tokenizer)
+    prm = StepPRM(*split_classifier(toy_classifier(tokenizer, 1)), tokenizer)
     items = learnable(30, 4)
     scores = [s.probabilities for s in prm.score([item.solution for item in items])]
     gold = [item.first_error() for item in items]

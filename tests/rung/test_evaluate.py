@@ -14,9 +14,9 @@ from lm.optim import OptimConfig
 from lm.sft import FitConfig
 from prm.labelled_data import StepData
 from prm.labelling import symbolic_labels
+from prm.loading import load as load_prm
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
-from prm.scorer import load_prm
 from prm.scores import write_labeled
 from prm.train import PRMConfig
 from prm.train import train as train_prm

@@ -12,7 +12,7 @@ from lm.checkpoint import save_model
 from lm.errors import UserError
 from lm.models import ModelConfig, build_causal_lm
 from lm.tokenizer import train_tokenizer
-from prm.scorer import load_prm
+from prm.loading import load as load_prm
 from rung.cli import main
 from rung.report_data import read_lines
 from rung.score import ScoreConfig

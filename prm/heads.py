@@ -1,0 +1,116 @@
+"""What is read at a step: from the trunk's hidden state to one logit, whose sigmoid is P(step right)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lm.errors import UserError, hub_errors
+from lm.models import DType, load_causal_lm, load_token_scorer, load_trunk
+from prm.formats import Format
+from prm.layout import token_id
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_RESCALED = ("final_logit_softcapping", "logits_scaling", "logit_scale")  # a head that is more than its matrix
+
+
+def step_logits(outputs: "torch.Tensor", right: Sequence[int]) -> "torch.Tensor":
+    """(N, C) class logits to (N,) log-odds of the classes ``right`` against the others; a single output is its own.
+
+    With two classes, sigmoid(z_right − z_wrong) is the softmax.
+    """
+    if outputs.shape[-1] == 1:
+        return outputs[:, 0].float()
+    wrong = [c for c in range(outputs.shape[-1]) if c not in right]
+    return outputs[:, list(right)].float().logsumexp(-1) - outputs[:, wrong].float().logsumexp(-1)
+
+
+def load_head(
+    name: str, form: Format, tokenizer: "PreTrainedTokenizerBase", dtype: DType, attention: str = "sdpa"
+) -> "tuple[PreTrainedModel, torch.nn.Module]":
+    """(trunk, head) of the model at ``name``: stock transformers code and the checkpoint's own head weights."""
+    if form.head == "classes":
+        return split_classifier(load_token_scorer(name, 2, dtype, attention))
+    if form.head == "verdicts":
+        return verdict_head(load_causal_lm(name, dtype, attention), tokenizer, form.verdicts)
+    trunk = load_trunk(name, dtype, attention)
+    tensors = read_tensors(name, form.head_key + ".")
+    layers = [""] if form.head == "value" else ["0.", "2."]
+    head = _linear_layers([(tensors, form.head_key + "." + layer) for layer in layers], name)
+    return trunk, head.to(device=trunk.device, dtype=trunk.dtype)
+
+
+def split_classifier(model: "PreTrainedModel") -> "tuple[PreTrainedModel, torch.nn.Module]":
+    """(trunk, head) of a token classifier as transformers builds it."""
+    head = getattr(model, "score", None) or getattr(model, "classifier", None)
+    if head is None:
+        raise UserError(f"{type(model).__name__} has neither a score nor a classifier head: not a PRM in this format")
+    trunk: Any = model.base_model
+    return trunk, head
+
+
+def verdict_head(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", verdicts: tuple[str, str]
+) -> "tuple[PreTrainedModel, torch.nn.Module]":
+    """The causal LM's trunk, and of its vocabulary's logits only those of (wrong, right)."""
+    import torch
+
+    output = plain_output(model)
+    right, wrong = (token_id(tokenizer, text) for text in verdicts)
+    if right == wrong:
+        raise UserError(f"{verdicts[0]!r} and {verdicts[1]!r} are one token of this tokenizer: not its PRM's tokenizer")
+    rows = torch.tensor([wrong, right], device=output.weight.device)
+    head = torch.nn.Linear(output.weight.shape[1], 2, bias=output.bias is not None)
+    head.weight = torch.nn.Parameter(output.weight.detach()[rows])
+    if output.bias is not None:
+        head.bias = torch.nn.Parameter(output.bias.detach()[rows])
+    trunk: Any = model.base_model
+    return trunk, head
+
+
+def plain_output(model: "PreTrainedModel") -> Any:
+    """The layer that makes the vocabulary's logits of the trunk's states, where it is all that does."""
+    for option in _RESCALED:
+        if getattr(model.config, option, None) not in (None, 1, 1.0):
+            raise UserError(f"{type(model).__name__} rescales its logits ({option}), which no PRM format here expects")
+    return model.get_output_embeddings()
+
+
+def read_tensors(name: str, prefix: str) -> "dict[str, torch.Tensor]":
+    """The tensors of a checkpoint (folder or hub name, safetensors only) whose names begin with ``prefix``."""
+    import json
+
+    from safetensors import safe_open
+    from transformers.utils import cached_file
+
+    with hub_errors(name):
+        index = cached_file(name, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+        files = {"model.safetensors"}
+        if index is not None:
+            with open(index, encoding="utf-8") as text:
+                places = json.load(text)["weight_map"]
+            files = {file for tensor, file in places.items() if tensor.startswith(prefix)}
+        found: dict[str, torch.Tensor] = {}
+        for file in sorted(files):
+            path = cached_file(name, file)
+            with safe_open(path, framework="pt") as tensors:
+                found |= {key: tensors.get_tensor(key) for key in tensors.keys() if key.startswith(prefix)}  # noqa: SIM118
+    return found
+
+
+def _linear_layers(layers: "Sequence[tuple[dict[str, torch.Tensor], str]]", name: str) -> "torch.nn.Module":
+    """Linear layers with ReLU between, of the tensors PREFIXweight and PREFIXbias (absent where there is none)."""
+    import torch
+
+    modules: list[torch.nn.Module] = []
+    for tensors, prefix in layers:
+        weight, bias = tensors.get(prefix + "weight"), tensors.get(prefix + "bias")
+        if weight is None:
+            raise UserError(
+                f"{name!r} holds no tensor {prefix}weight: not a PRM in this format; see docs/prm_formats.md"
+            )
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+        layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+        modules += [torch.nn.ReLU()] * bool(modules) + [layer]
+    return torch.nn.Sequential(*modules) if len(modules) > 1 else modules[0]

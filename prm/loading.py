@@ -1,0 +1,79 @@
+"""``prm.load``: from a folder or a hub name to something that scores steps."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from lm.errors import UserError, hub_errors
+from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from prm.formats import Format, find_format
+from prm.scorer import Scorer, StepPRM
+
+SETTINGS = "prm.json"  # beside the model: {"format": ..., "temperature": ..., "prompt": ..., "reference": ...}
+
+
+def load(
+    name: str,
+    dtype: DType = "float32",
+    tokens: int = 16384,
+    prompt: str | None = None,
+    *,
+    format: str | None = None,
+    reference: str | None = None,
+) -> Scorer:
+    """The step scorer at ``name`` (folder or hub name), with the tokenizer that lies beside it.
+
+    What it is follows from ``format``, or the ``prm.json`` that training left, or the model's name, in this order
+    (``prm.formats.FORMATS``); a token classifier that says nothing is read as Rung's own. ``prompt`` (with {question}
+    in it) is for Rung's formats, ``reference`` the other language model of an implicit PRM. ``tokens`` bounds a batch.
+    No code of the checkpoint is ever run. Raises UserError where the files are not what the format needs.
+    """
+    settings = read_settings(name)
+    _, form = find_format(name, read_config(name), format or settings.get("format"))
+    form = dataclasses.replace(form, beta=settings.get("beta", form.beta))
+    prompt = prompt or settings.get("prompt")
+    temperature = settings.get("temperature", 1.0)
+    tokenizer = load_tokenizer(name)
+    if form.head == "implicit":
+        from prm.implicit import ImplicitPRM
+
+        other = reference or settings.get("reference") or form.reference
+        if other is None:
+            raise UserError(f"{name!r} is an implicit PRM: give the model it was trained from as reference")
+        policy, frozen = (load_causal_lm(n, dtype).to(default_device()) for n in (name, other))  # type: ignore[arg-type]
+        return ImplicitPRM(policy, frozen, tokenizer, form, prompt=prompt, tokens=tokens, temperature=temperature)
+    return _step_prm(name, form, tokenizer, dtype, prompt=prompt, tokens=tokens, temperature=temperature)
+
+
+def _step_prm(name: str, form: Format, tokenizer: Any, dtype: DType, **options: Any) -> StepPRM:
+    from prm.forward import check_causal
+    from prm.heads import load_head
+
+    trunk, head = load_head(name, form, tokenizer, dtype)
+    trunk.to(default_device())  # type: ignore[arg-type]
+    if not check_causal(trunk):
+        raise UserError(f"{name!r} reads a text in both directions: its score of a step would depend on what follows")
+    return StepPRM(trunk, head.to(default_device()), tokenizer, form, **options)
+
+
+def read_settings(name: str) -> dict[str, Any]:
+    """What training wrote beside a local model; {} for others."""
+    path = Path(name) / SETTINGS
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}); write it again or delete it") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} must hold an object with format, temperature, prompt; delete it to go without")
+    return settings
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The model's config.json as it stands, whatever class it names."""
+    from transformers import PretrainedConfig
+
+    with hub_errors(name):
+        return dict(PretrainedConfig.get_config_dict(name)[0])

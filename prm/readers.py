@@ -1,7 +1,7 @@
 """Published step labels, and Rung's own, read as LabeledSolution: what each label means, and what was left out and why.
 
-prm/label_formats.py knows the layouts; here are the policies: what a neutral step counts as, what is never trained on, which
-rows are dropped.
+prm/label_formats.py knows the layouts; here are the policies: what a neutral step counts as, what is never trained on,
+which rows are dropped.
 """
 
 import re

@@ -18,11 +18,15 @@ from lm.errors import UserError
 
 @dataclass(frozen=True)
 class Verb:
-    """What a verb does, in a line, and where its function and its config class are, as "module:name"."""
+    """What a verb does, in a line, and where its function and its config class are, as "module:name".
+
+    ``argument`` is the key that a plain word sets, as in ``rung serve MODEL``; without one it is a config file.
+    """
 
     summary: str
     function: str
     config: str
+    argument: str = ""
 
 
 VERBS = {
@@ -33,12 +37,13 @@ VERBS = {
     "ppo": Verb("improve a policy by PPO with step rewards", "rl.train:train", "rl.train:PPOConfig"),
     "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
     "verify": Verb(
-        "say which final answers in a file are right",
-        "rung.verify:main",
-        "rung.verify:VerifyConfig",
+        "say which final answers in a file are right", "rung.verify:main", "rung.verify:VerifyConfig", argument="file"
     ),
     "eval": Verb("measure how often a policy is right", "rung.evaluate:main", "rung.evaluate:EvalConfig"),
     "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
+    "serve": Verb(
+        "serve step scores over HTTP", "rung.serving.serve:main", "rung.serving.config:ServeConfig", argument="model"
+    ),
 }
 
 _RUNGS = ("sft", "label", "prm", "ppo", "eval", "report")  # what a ladder's file has sections for
@@ -81,12 +86,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         return
     from lm.config import load
     from lm.plain_yaml import read_mapping
-    from verifiers.rows import FORMATS
 
-    path, overrides = _split(arguments)
-    if path is not None and path.name.endswith(FORMATS) and "file" in config_class.__annotations__:
-        # "rung verify answers.jsonl" is file=answers.jsonl
-        path, overrides = None, [f"file={path}", *overrides]
+    path, overrides = _split(arguments, VERBS[verb].argument)
     if path is not None and verb in _RUNGS and any(isinstance(read_mapping(path).get(rung), dict) for rung in _RUNGS):
         # A ladder's file serves each of its stages: what the stages share is filled in from its top.
         place = "" if verb == "report" else f"{verb}."  # the report has no section: its folder is the ladder's
@@ -98,8 +99,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
     function(config)
 
 
-def _split(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The config file, if one is given, and the overrides."""
+def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]]:
+    """The config file, if one is given, and the overrides; ``plain`` is the key that a word that is neither sets."""
     paths: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
@@ -107,6 +108,8 @@ def _split(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
             word = argument.lstrip("-").partition("=")[0].replace("-", "_") or "key"
             raise UserError(f"no option {argument}; keys are set as {word}=value, without dashes (see --help)")
         is_override = re.fullmatch(r"[\w.]*", argument.partition("=")[0]) and "=" in argument
+        if plain and not is_override and not argument.endswith((".yaml", ".yml")):
+            argument, is_override = f"{plain}={argument}", True
         (overrides if is_override else paths).append(argument)
     if len(paths) > 1:
         raise UserError(f"expected one config file, got {' and '.join(paths)}; other settings are key=value")
@@ -162,7 +165,8 @@ def verb_help(verb: str, config_class: type) -> str:
     rows = describe(config_class)
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     left = min(max((len(f"{name}={default}") for name, _, default, _ in rows), default=0), width // 3)
-    lines = [f"rung {verb}: {VERBS[verb].summary}", "", f"usage: rung {verb} [CONFIG.yaml] [key=value ...]"]
+    plain = f" [{VERBS[verb].argument.upper()}]" if VERBS[verb].argument else ""
+    lines = [f"rung {verb}: {VERBS[verb].summary}", "", f"usage: rung {verb}{plain} [CONFIG.yaml] [key=value ...]"]
     section = None
     for name, kind, default, reason in rows:
         if name.rpartition(".")[0] != section:

@@ -1,0 +1,1 @@
+"""`rung serve`: a process reward model behind HTTP."""

@@ -1,0 +1,89 @@
+"""``rung serve MODEL``: load a process reward model and answer until told to stop."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lm.errors import UserError
+from lm.torch_setup import prepare_torch
+from prm.scorer import TokenClassifierPRM, encode_steps, load_prm
+from rung.serving.config import ServeConfig
+from verifiers.solution import Solution
+
+
+def main(config: ServeConfig) -> None:
+    """``rung serve``: answer requests until SIGTERM or Ctrl-C, then finish those that were accepted."""
+    api_key = read_key(config.api_key_env, config.api_key_file)
+    require_packages()
+    from rung.serving.app import OPEN, PATHS, Service, build_app
+    from rung.serving.batcher import Batcher
+    from rung.serving.metrics import Metrics
+    from rung.web.guard import Guard
+    from rung.web.listen import address, open_socket, run_server
+
+    with open_socket(config.host, config.port) as sock:
+        prepare_torch(0, config.threads)
+        prm = load_prm(config.model, config.dtype, config.batch_tokens, config.prompt)
+        metrics = Metrics(PATHS, lambda: batcher.waiting)
+        batcher = Batcher(
+            prm,
+            token_counter(prm),
+            budget=config.batch_tokens,
+            capacity=config.queue,
+            context=getattr(prm.model.config, "max_position_embeddings", None) or sys.maxsize,
+            observe=metrics.batch,
+        )
+        service = Service(config.model, batcher, metrics, config.limits, config.aggregate)
+        guard = Guard(
+            build_app(service),
+            config.limits.body_bytes,
+            config.limits.body_seconds,
+            api_key,
+            OPEN,
+            service.refuse_when_stopping,
+            metrics.request,
+        )
+        batcher.start()
+        print(f"serving {config.model} at {address(sock)} (Ctrl-C finishes what is queued and stops)", flush=True)
+        if api_key is None and config.host not in ("127.0.0.1", "::1", "localhost"):
+            print("without a key anybody who reaches this address may use it; see api_key_env", file=sys.stderr)
+        run_server(guard, sock, stopping=service.stop, idle=service.idle)
+
+
+def token_counter(prm: TokenClassifierPRM) -> Callable[[Sequence[Solution]], list[int]]:
+    """How many tokens the model reads for each solution, its question included."""
+
+    def lengths(solutions: Sequence[Solution]) -> list[int]:
+        return [len(ids) for ids, _ in encode_steps(prm.tokenizer, solutions, prm.prompt)]
+
+    return lengths
+
+
+def read_key(variable: str | None, file: Path | None) -> str | None:
+    """The API key from an environment variable or a file; None where neither is named. UserError where it is empty."""
+    if variable is not None and file is not None:
+        raise UserError("both api_key_env and api_key_file are set; give one")
+    if variable is not None:
+        found, where = os.environ.get(variable, "").strip(), f"the environment variable {variable}"
+    elif file is not None:
+        try:
+            found, where = file.read_text(encoding="utf-8").strip(), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the API key in {file}: {error}; give a text file with the key") from error
+    else:
+        return None
+    if not found:
+        raise UserError(f"{where} holds no API key; put one there, or leave the key's setting out")
+    return found
+
+
+def require_packages() -> None:
+    """UserError where the packages of the ``serve`` extra are missing."""
+    try:
+        import fastapi
+        import prometheus_client
+        import uvicorn
+    except ImportError as error:
+        raise UserError(f"serving needs {error.name}; install it with: pip install 'rung[serve]'") from error
+    del fastapi, prometheus_client, uvicorn

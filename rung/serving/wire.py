@@ -1,0 +1,158 @@
+"""What travels: the requests' shapes, the limits they keep to, the solutions in them, and the answers."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prm.scores import Aggregation
+from rung.serving.batcher import Scored
+from rung.serving.config import Limits
+from rung.web.guard import Refusal
+from verifiers.solution import Problem, Solution, Step
+from verifiers.split import split_steps
+
+Separator = Literal["line", "paragraph"]
+_JOINER = {"line": "\n", "paragraph": "\n\n"}
+
+
+class Spans(BaseModel):
+    """A text whose steps are spans of it: [start, end) in characters (code points), in order."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    text: str
+    steps: list[list[int]]
+
+
+class ScoreRequest(BaseModel):
+    """/v1/score: solutions of one question, each a text (cut into steps), a list of steps, or a text with spans."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    question: str
+    solutions: list[str | list[str] | Spans] = Field(min_length=1)
+    separator: Separator = "line"
+    aggregate: Aggregation | None = None
+    model: str | None = None
+
+
+class Document(BaseModel):
+    """A document as an object, as Cohere's clients send it."""
+
+    text: str
+
+
+class RerankRequest(BaseModel):
+    """/v1/rerank in the shape of Cohere, Jina and vLLM; fields of theirs that mean nothing here are ignored."""
+
+    model_config = ConfigDict(strict=True)
+    query: str
+    documents: list[str | Document] = Field(min_length=1)
+    top_n: int | None = Field(default=None, ge=0)
+    return_documents: bool = True
+    separator: Separator = "line"
+    model: str | None = None
+
+
+def solutions_to_score(request: ScoreRequest, limits: Limits) -> list[Solution]:
+    """The request's solutions; Refusal 413 over a limit, 422 for a blank step or spans that do not fit the text."""
+    _count("solutions", len(request.solutions), limits.solutions)
+    problem = Problem("", request.question, "")
+    solutions = []
+    for index, given in enumerate(request.solutions):
+        if isinstance(given, str):
+            solutions.append(Solution(problem, given, split_steps(given, request.separator)))
+        elif isinstance(given, list):
+            solutions.append(join_steps(problem, given, request.separator, f"solutions[{index}]"))
+        else:
+            steps = _steps(given.text, given.steps, f"solutions[{index}].steps")
+            solutions.append(Solution(problem, given.text, steps))
+        _check(solutions[-1], f"solutions[{index}]", limits)
+    return solutions
+
+
+def documents_to_score(request: RerankRequest, limits: Limits) -> list[Solution]:
+    """The request's documents as solutions of its query; Refusal 413 over a limit."""
+    _count("documents", len(request.documents), limits.solutions)
+    problem = Problem("", request.query, "")
+    solutions = []
+    for index, document in enumerate(request.documents):
+        text = document if isinstance(document, str) else document.text
+        solutions.append(Solution(problem, text, split_steps(text, request.separator)))
+        _check(solutions[-1], f"documents[{index}]", limits)
+    return solutions
+
+
+def join_steps(problem: Problem, texts: Sequence[str], separator: Separator, where: str) -> Solution:
+    """The steps joined by line breaks or blank lines into one text, each with its exact span."""
+    steps, start = [], 0
+    for index, text in enumerate(texts):
+        if not text.strip():
+            raise Refusal(422, f"{where}[{index}] is blank; leave such a step out")
+        steps.append(Step(text, start, start + len(text)))
+        start += len(text) + len(_JOINER[separator])
+    return Solution(problem, _JOINER[separator].join(texts), tuple(steps))
+
+
+def _steps(text: str, spans: Sequence[Sequence[int]], where: str) -> tuple[Step, ...]:
+    steps, reached = [], 0
+    for index, span in enumerate(spans):
+        start, end = span if len(span) == 2 else (-1, -1)
+        if not reached <= start < end <= len(text):
+            raise Refusal(422, f"{where}[{index}] is {span}, not [start, end] from {reached} on and within {len(text)}")
+        steps.append(Step(text[start:end], start, end))
+        reached = end
+    return tuple(steps)
+
+
+def _check(solution: Solution, where: str, limits: Limits) -> None:
+    try:
+        (solution.problem.question + solution.text).encode()
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which is no character
+        raise Refusal(422, f"{where} or its question holds half of a surrogate pair; send valid Unicode") from None
+    _count(f"{where}: steps", len(solution.steps), limits.steps)
+    size = len(solution.problem.question) + len(solution.text)
+    _count(f"{where} with its question: characters", size, limits.characters)
+
+
+def _count(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise Refusal(413, f"{what}: {count}, at most {limit} are served in one request; send less at once")
+
+
+def score_answer(solutions: Sequence[Solution], scored: Scored, aggregate: Aggregation, model: str) -> dict[str, Any]:
+    """What /v1/score answers: for each solution its score and its steps, each with P(right | the steps before it)."""
+    rows = [
+        {
+            "score": scores.aggregate(aggregate),
+            "step_scores": scores.probabilities.tolist(),
+            "steps": [step.text for step in solution.steps],
+        }
+        for solution, scores in zip(solutions, scored.scores, strict=True)
+    ]
+    return {
+        "id": f"score-{uuid.uuid4().hex}",
+        "model": model,
+        "aggregate": aggregate,
+        "solutions": rows,
+        "usage": {"total_tokens": scored.tokens},
+    }
+
+
+def rerank_answer(
+    request: RerankRequest, solutions: Sequence[Solution], scored: Scored, aggregate: Aggregation, model: str
+) -> dict[str, Any]:
+    """What /v1/rerank answers: the ``top_n`` best documents (0 or null: all), best first; equal ones in their order."""
+    relevance = [scores.aggregate(aggregate) for scores in scored.scores]
+    order = sorted(range(len(relevance)), key=lambda i: -relevance[i])
+    results: list[dict[str, Any]] = [
+        {"index": i, "relevance_score": relevance[i]}
+        | ({"document": {"text": solutions[i].text}} if request.return_documents else {})
+        for i in order[: request.top_n or None]
+    ]
+    return {
+        "id": f"rerank-{uuid.uuid4().hex}",
+        "model": model,
+        "results": results,
+        "usage": {"total_tokens": scored.tokens},
+    }

@@ -1,0 +1,1 @@
+"""What the pages that Rung serves have in common: a guarded door, a socket, a page."""

@@ -1,9 +1,15 @@
-"""Advantages: generalised advantage estimation and masked whitening, as pure functions of (B, T) tensors."""
+"""Advantages as pure functions of tensors: GAE with a critic, baselines from a group without one, masked whitening.
 
-from typing import TYPE_CHECKING
+(B, T) is rollouts by tokens. A group is the ``size`` rollouts of one problem, side by side in the batch.
+"""
+
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
+
+AdvantageEstimator = Literal["gae", "group", "leave_one_out", "returns"]
+Scale = Literal["std", "none"]
 
 
 def gae(
@@ -27,18 +33,59 @@ def gae(
     return advantages
 
 
+def returns_to_go(rewards: "torch.Tensor", actions: "torch.Tensor", *, gamma: float) -> "torch.Tensor":
+    """G_t = r_t + γ G_{t+1} over the actions of each row, 0 elsewhere: GAE with λ = 1 and no critic. All (B, T)."""
+    return gae(rewards, rewards.new_zeros(rewards.shape), actions, gamma=gamma, lam=1.0)
+
+
+def group_advantages(
+    returns: "torch.Tensor",
+    totals: "torch.Tensor",
+    actions: "torch.Tensor",
+    size: int,
+    *,
+    scale: Scale,
+    epsilon: float = 1e-4,
+) -> "torch.Tensor":
+    """A_t = (G_t − mean R) / (s + ε),  s² = Σ_i mean_t (G_it − mean R)² / (size − 1), both over the group.
+
+    ``returns`` G (B, T) are those from token t on and ``totals`` R (B,) those of whole rollouts. Where all reward is on
+    the last token, G_t = R, s is the unbiased standard deviation of R, and this is GRPO (Shao et al. 2024, section
+    4.1.2); ``scale="none"`` leaves the division out: Dr. GRPO (Liu et al. 2025). Taking s of the returns and not of R
+    keeps it from vanishing in a group whose rollouts earn the same in all but at different steps.
+    """
+    import torch
+
+    mean = totals.view(-1, size).mean(1).repeat_interleave(size)[:, None]
+    centred = (returns - mean).where(actions, returns.new_zeros(()))
+    if scale == "none":
+        return centred
+    per_rollout = centred.square().sum(1) / actions.sum(1).clamp(min=1)
+    spread = torch.sqrt(per_rollout.view(-1, size).sum(1) / max(1, size - 1)).repeat_interleave(size)[:, None]
+    return centred / (spread + epsilon)
+
+
+def leave_one_out_advantages(
+    returns: "torch.Tensor", totals: "torch.Tensor", actions: "torch.Tensor", size: int
+) -> "torch.Tensor":
+    """A_t = G_t − the mean R of the other rollouts of the group: RLOO (Ahmadian et al. 2024)."""
+    groups = totals.view(-1, size)
+    others = (groups.sum(1, keepdim=True) - groups) / (size - 1)
+    return (returns - others.view(-1, 1)).where(actions, returns.new_zeros(()))
+
+
 def masked_mean(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
     """Mean over the places where ``mask`` is True: a scalar; 0 when there are none."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def whiten(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
-    """(x − mean) / √(var + 1e-8) over the places where ``mask`` is True, 0 elsewhere.
+def whiten(values: "torch.Tensor", mask: "torch.Tensor", *, unbiased: bool = True) -> "torch.Tensor":
+    """(x − mean) / √(var + 1e-8) over the places where ``mask`` is True, 0 elsewhere. Shapes (B, T).
 
-    The variance is unbiased, as in TRL and verl. Shapes (B, T). With fewer than two places the values are only centred.
+    The variance is unbiased as in TRL and verl, or biased as in OpenRLHF. Fewer than two places are only centred.
     """
     count = mask.sum()
     mean = masked_mean(values, mask)
-    variance = ((values - mean).square() * mask).sum() / (count - 1).clamp(min=1)
+    variance = ((values - mean).square() * mask).sum() / (count - int(unbiased)).clamp(min=1)
     scale = (variance + 1e-8).rsqrt() if count > 1 else values.new_ones(())
     return (values - mean) * scale * mask

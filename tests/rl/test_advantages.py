@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from rl.advantages import gae, masked_mean, whiten
+from rl.advantages import (
+    gae,
+    group_advantages,
+    leave_one_out_advantages,
+    masked_mean,
+    returns_to_go,
+    whiten,
+)
 
 JUNK = 99.0
 
@@ -77,3 +84,43 @@ def test_whitening_nothing_one_or_all_alike() -> None:
     assert masked_mean(values, torch.zeros(1, 3, dtype=torch.bool)).item() == 0
     by_hand = whiten(values, torch.ones(1, 3, dtype=torch.bool))  # mean 5, variance (4 + 0 + 4)/2 = 4
     torch.testing.assert_close(by_hand, torch.tensor([[-1.0, 0.0, 1.0]]))
+
+
+# Two rollouts of one problem: rewards 1, 2 on two actions, and 1 on one.
+REWARDS = torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, JUNK]])
+ON = torch.tensor([[False, True, True], [False, True, False]])
+
+
+def test_returns_to_go_by_hand() -> None:
+    assert returns_to_go(REWARDS, ON, gamma=1.0).tolist() == [[0, 3, 2], [0, 1, 0]]
+    assert returns_to_go(REWARDS, ON, gamma=0.5).tolist() == [[0, 2, 2], [0, 1, 0]]
+
+
+def test_group_and_leave_one_out_by_hand() -> None:
+    """Returns (3, 2) and (1), totals 3 and 1, mean 2: centred (1, 0) and (−1); s² = (½ (1 + 0) + 1) / 1 = 3/2."""
+    returns, totals = returns_to_go(REWARDS, ON, gamma=1.0), torch.tensor([3.0, 1.0])
+    centred = group_advantages(returns, totals, ON, 2, scale="none")
+    assert centred.tolist() == [[0, 1, 0], [0, -1, 0]]
+    scaled = group_advantages(returns, totals, ON, 2, scale="std", epsilon=0.0)
+    torch.testing.assert_close(scaled, centred / 1.5**0.5)
+    assert leave_one_out_advantages(returns, totals, ON, 2).tolist() == [[0, 3 - 1, 2 - 1], [0, 1 - 3, 0]]
+
+
+def test_a_group_without_a_signal_stays_still_and_groups_do_not_mix() -> None:
+    totals = torch.tensor([1.0, 1.0, 5.0, 7.0])
+    on = torch.ones(4, 1, dtype=torch.bool)
+    out = group_advantages(totals[:, None], totals, on, 2, scale="std", epsilon=0.0 + 1e-12)
+    torch.testing.assert_close(out[:, 0], torch.tensor([0.0, 0.0, -(0.5**0.5), 0.5**0.5]))
+
+
+def test_equal_totals_earned_at_different_steps_stay_bounded() -> None:
+    """Shaping that sums to nothing: R = 0 for all, yet the returns differ; by the spread of R they would explode."""
+    returns = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
+    out = group_advantages(returns, torch.zeros(2), torch.ones(2, 2, dtype=torch.bool), 2, scale="std", epsilon=0.0)
+    assert out.tolist() == [[0, 1], [0, -1]]
+
+
+def test_biased_whitening_is_numpys() -> None:
+    values = torch.tensor([[3.0, 5.0, 7.0]], dtype=torch.float64)
+    out = whiten(values, torch.ones(1, 3, dtype=torch.bool), unbiased=False)
+    np.testing.assert_allclose(out.numpy(), [[-2 / (8 / 3) ** 0.5, 0, 2 / (8 / 3) ** 0.5]], rtol=1e-8)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rl.kl import Estimator, kl_estimate
+from rl.kl import Estimator, KLController, kl_estimate
 
 LOGITS = torch.tensor([0.3, -1.0, 2.0, 0.5, -0.2, 1.1, -2.5], dtype=torch.float64)
 REFERENCE = torch.log_softmax(torch.tensor([1.0, -0.5, 0.7, 0.1, -1.2, 0.0, 0.4], dtype=torch.float64), -1)
@@ -71,3 +71,35 @@ def test_gradients_of_the_expectation() -> None:
     torch.testing.assert_close(gradient("k2"), forward.grad)
     torch.testing.assert_close(gradient("k3"), reverse.grad)
     torch.testing.assert_close(gradient("k1"), torch.zeros_like(LOGITS))
+
+
+def test_clamped_estimates_and_their_gradients_stay_finite() -> None:
+    d = torch.tensor([-1000.0, -0.5, 0.5, 1000.0], requires_grad=True)
+    for estimator, expected in (
+        ("k1", [-10, -0.5, 0.5, 10]),
+        ("k2", [10, 0.125, 0.125, 10]),
+        ("k3", [10, math.exp(0.5) - 1.5, math.exp(-0.5) - 0.5, 10]),
+    ):
+        k = kl_estimate(d, torch.zeros(4), estimator, clamp=10)  # type: ignore[arg-type]
+        assert k.tolist() == pytest.approx(expected, abs=1e-6)
+        d.grad = None
+        k.sum().backward()
+        assert d.grad is not None
+        assert d.grad[[0, 3]].tolist() == [0, 0]
+        assert d.grad.isfinite().all()
+
+
+def test_controller_by_hand() -> None:
+    fixed = KLController(0.1, None, 100)
+    fixed.update(9.0, 50)
+    assert fixed.coefficient == 0.1
+    steered = KLController(0.1, 2.0, 100)
+    steered.update(2.2, 50)  # 10 % above: × (1 + 0.1 · 50/100)
+    assert steered.coefficient == pytest.approx(0.105)
+    steered.update(100.0, 50)  # far above counts as 20 %
+    assert steered.coefficient == pytest.approx(0.105 * 1.1)
+    again = KLController(0.1, 2.0, 100)
+    again.load_state_dict(steered.state_dict())
+    steered.update(0.0, 10)
+    again.update(0.0, 10)
+    assert again.coefficient == steered.coefficient == pytest.approx(0.105 * 1.1 * 0.98)

@@ -93,12 +93,17 @@ def learning_rate(config: OptimConfig, step: int, total: int) -> float:
 
 
 def optimizer_step(model: "torch.nn.Module", optimizer: Optimizer, config: OptimConfig, rate: float) -> float:
-    """Clip, step and clear the gradients; returns their norm before clipping."""
+    """Clip, step and clear the gradients; returns their norm before clipping.
+
+    A norm that is NaN or Inf leaves the weights and the optimizer's moments as they were: one such step would spoil
+    both for good.
+    """
     import torch
 
     for group in optimizer.param_groups:
         group["lr"] = rate
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    optimizer.step()
+    if torch.isfinite(norm):
+        optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(norm)

@@ -9,10 +9,11 @@ from lm.config import key, part
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
 from lm.padding import by_length, pad
 from lm.run import Run
+from lm.tokenizer import encode, prompt_text
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -49,6 +50,15 @@ def fit_lm(
         if held_out and (step + 1 == config.steps or step % 100 == 0):
             metrics["val_loss"] = mean_loss(model, held_out, config.micro_tokens)
         run.log(step, **metrics)
+
+
+def encode_pairs(
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[tuple[str, str]], prompt: str | None = None
+) -> list[Pair]:
+    """(question, response) texts as token ids: the prompt of the question, and the response with its EOS."""
+    prompts = encode(tokenizer, [prompt_text(tokenizer, question, prompt) for question, _ in texts])
+    responses = encode(tokenizer, [response for _, response in texts])
+    return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]
 
 
 def batch_of(items: Sequence, size: int, seed: int, step: int) -> list:

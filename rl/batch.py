@@ -64,6 +64,7 @@ class Experience:
 
     tokens: TokenBatch
     old_logprobs: "torch.Tensor"
+    reference_logprobs: "torch.Tensor"
     old_values: "torch.Tensor"
     advantages: "torch.Tensor"
     returns: "torch.Tensor"
@@ -74,6 +75,7 @@ class Experience:
         return Experience(
             tokens,
             self.old_logprobs[index, :width],
+            self.reference_logprobs[index, :width],
             self.old_values[index, :width],
             self.advantages[index, :width],
             self.returns[index, :width],

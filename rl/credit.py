@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rl.batch import TokenBatch
     from verifiers.solution import Verdict
 
-Form = Literal["outcome", "sum", "clip", "delta", "min", "running_min", "potential"]
+Form = Literal["outcome", "sum", "clip", "delta", "clip_delta", "min", "running_min", "potential", "progress", "group"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,19 @@ class CreditConfig:
     form: Form = key(
         "potential", "how step scores become rewards; outcome uses the verdict alone (the baseline). See rl/credit.py"
     )
+    min_temperature: float = key(0.0, "T of the form min: 0 charges the worst step alone, more spreads it", low=0)
     process_weight: float = key(1.0, "multiplies the step rewards")
     outcome_weight: float = key(1.0, "reward of a right final answer, given at the last token")
     no_answer: float = key(
         0.0, "reward at the last token of a rollout without an answer, or cut off before a right one"
     )
     could_not_tell: float = key(0.0, "reward at the last token when the verifier could not tell (unparsable, timeout)")
+    truncated: float = key(0.0, "added at the last token of a rollout cut off at sampling.max_tokens")
+    overlong_buffer: int = key(
+        0, "tokens before sampling.max_tokens over which a long rollout comes to lose 1 (DAPO); 0: none", low=0
+    )
+    scale: float = key(1.0, "multiplies every reward")
+    clip: float | None = key(None, "the reward of a token is held within ± this, once scaled", low=0)
 
 
 def sum_form(p: np.ndarray) -> np.ndarray:
@@ -48,16 +55,26 @@ def delta_form(p: np.ndarray) -> np.ndarray:
     return np.append(p[:-1] - p[1:], p[-1:])
 
 
-def min_form(p: np.ndarray) -> np.ndarray:
-    """Only the worst step earns: r_i = 2 p_i − 1 at the first argmin, else 0, so the return is the minimum.
+def clip_delta_form(p: np.ndarray) -> np.ndarray:
+    """Clip, then delta, as Gao et al. 2024 run both: the return from step i on is min(p_i − 1, 0). (S,) -> (S,)"""
+    return delta_form(clip_form(p))
 
-    PURE (Cheng et al. 2025) in its strict limit T → 0, with its process reward p(right) − p(wrong). (S,) -> (S,)
+
+def min_form(p: np.ndarray, temperature: float = 0.0) -> np.ndarray:
+    """r*_i = softmax(−r / T)_i · r_i with r = 2p − 1 = p(right) − p(wrong)   (PURE, Cheng et al. 2025, eq. 6).
+
+    At T = 0, the strict limit, only the first worst step earns, so the return is the minimum. (S,) -> (S,)
     """
-    rewards = np.zeros_like(p)
-    if len(p):
-        worst = int(p.argmin())
-        rewards[worst] = 2 * p[worst] - 1
-    return rewards
+    r = 2 * p - 1
+    if not len(p):
+        return r
+    if temperature == 0:
+        weights = np.zeros_like(r)
+        weights[int(p.argmin())] = 1.0
+    else:
+        weights = np.exp((r.min() - r) / temperature)
+        weights /= weights.sum()
+    return weights * r
 
 
 def running_min_form(p: np.ndarray) -> np.ndarray:
@@ -78,15 +95,57 @@ def last_potential(rewards: np.ndarray) -> float:
     return 1.0 + float(rewards.sum())
 
 
+def progress_form(p: np.ndarray, start: float) -> np.ndarray:
+    """The return from step i on is A_i = p_i − p_{i−1}, p_0 = ``start``: r_i = A_i − A_{i+1}, r_S = A_S. (S,) -> (S,)
+
+    Process advantage verifiers (Setlur et al. 2024): with p_i = V^μ after step i, the chance that a prover μ
+    ends well from there, tokens of step i are weighed by Q^π + A^μ, progress alone, not the progress of later steps.
+    """
+    return delta_form(np.diff(np.append(start, p)))
+
+
+def standardise(values: np.ndarray) -> np.ndarray:
+    """(x − mean) / (s + 1e-4), s unbiased; 0 where there is but one. (N,) -> (N,)"""
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return (values - values.mean()) / (spread + 1e-4)
+
+
+def group_forms(scores: list[np.ndarray], form: Form) -> list[np.ndarray]:
+    """Rewards of the forms that look at all rollouts of a problem: K arrays (S,) to K arrays (S,).
+
+    progress  the value before the first step is the mean of the values after it
+    group     every step standardised among all steps of the group: GRPO's process supervision (Shao et al. 2024,
+              section 4.1.3), whose advantage is the sum of what follows (advantage.estimator=returns, whiten=false)
+    """
+    if form == "progress":
+        first = [float(p[0]) for p in scores if len(p)]
+        return [progress_form(p, sum(first) / len(first)) if len(p) else p for p in scores]
+    every = np.concatenate(scores)
+    if not len(every):
+        return scores
+    return np.split(standardise(every), np.cumsum([len(p) for p in scores])[:-1])
+
+
 FORMS: dict[Form, Callable[[np.ndarray], np.ndarray]] = {
     "outcome": np.zeros_like,
     "sum": sum_form,
     "clip": clip_form,
     "delta": delta_form,
+    "clip_delta": clip_delta_form,
     "min": min_form,
     "running_min": running_min_form,
     "potential": running_min_form,
 }
+
+
+def step_rewards(scores: list[np.ndarray], config: CreditConfig, group: int) -> list[np.ndarray]:
+    """The reward of each step of each rollout, ``group`` of them to a problem, side by side; not yet weighted."""
+    if config.form in ("progress", "group"):
+        groups = [scores[i : i + group] for i in range(0, len(scores), group)]
+        return [rewards for members in groups for rewards in group_forms(members, config.form)]
+    if config.form == "min":
+        return [min_form(p, config.min_temperature) for p in scores]
+    return [FORMS[config.form](p) for p in scores]
 
 
 def outcome_reward(verdict: "Verdict", finish: str, config: CreditConfig) -> float:
@@ -98,20 +157,46 @@ def outcome_reward(verdict: "Verdict", finish: str, config: CreditConfig) -> flo
     return config.no_answer if verdict.reason == "no answer" or finish == "length" else 0.0
 
 
+def overlong_reward(length: int, longest: int, buffer: int) -> float:
+    """0 up to longest − buffer tokens, then down in a line to −1 at ``longest`` (DAPO, Yu et al. 2025, eq. 13)."""
+    return 0.0 if buffer == 0 else min(0.0, (longest - buffer - length) / buffer)
+
+
 def token_rewards(
-    tokens: "TokenBatch", scores: "Sequence[StepScores]", verdicts: "Sequence[Verdict]", config: CreditConfig
+    tokens: "TokenBatch",
+    scores: "Sequence[StepScores]",
+    verdicts: "Sequence[Verdict]",
+    config: CreditConfig,
+    *,
+    group: int = 1,
+    longest: int = 0,
 ) -> "torch.Tensor":
-    """Rewards (B, T): step i's at the token that ends it, the outcome's at the last sampled token."""
+    """Rewards (B, T): step i's at the token that ends it, the outcome's and what length costs at the last one.
+
+    ``group`` rollouts of each problem stand side by side; ``longest`` is the most tokens that one could have had.
+    """
     import torch
 
     rewards = torch.zeros(tokens.ids.shape)
-    for row, rollout in enumerate(tokens.rollouts):
-        first = len(rollout.prompt_ids)
-        per_step = FORMS[config.form](np.asarray(scores[row].probabilities, dtype=np.float64))
+    every_step = step_rewards([np.asarray(s.probabilities, dtype=np.float64) for s in scores], config, group)
+    outcomes = [
+        outcome_reward(verdict, rollout.completion.finish, config)
+        for verdict, rollout in zip(verdicts, tokens.rollouts, strict=True)
+    ]
+    if config.form == "group":
+        outcomes = [x for i in range(0, len(outcomes), group) for x in standardise(np.array(outcomes[i : i + group]))]
+    for row, (rollout, per_step) in enumerate(zip(tokens.rollouts, every_step, strict=True)):
+        first, length = len(rollout.prompt_ids), len(rollout.completion.token_ids)
         for end, reward in zip(rollout.step_ends, per_step, strict=True):
             rewards[row, first + end] += config.process_weight * float(reward)
-        last = first + len(rollout.completion.token_ids) - 1
+        last = first + length - 1
         if config.form == "potential":
             rewards[row, last] -= config.process_weight * last_potential(per_step)
-        rewards[row, last] += outcome_reward(verdicts[row], rollout.completion.finish, config)
+        rewards[row, last] += outcomes[row]
+        rewards[row, last] += overlong_reward(length, longest, config.overlong_buffer)
+        if rollout.completion.finish == "length":
+            rewards[row, last] += config.truncated
+    rewards *= config.scale
+    if config.clip is not None:
+        rewards.clamp_(-config.clip, config.clip)
     return rewards.to(tokens.ids.device)

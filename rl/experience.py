@@ -1,77 +1,131 @@
 """From judged rollouts to experience: forward passes without gradients, the KL penalty, advantages and returns."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lm.config import key
-from rl.advantages import gae, masked_mean, whiten
+from rl.advantages import (
+    AdvantageEstimator,
+    Scale,
+    gae,
+    group_advantages,
+    leave_one_out_advantages,
+    masked_mean,
+    returns_to_go,
+    whiten,
+)
 from rl.batch import Experience, TokenBatch
-from rl.forward import action_logprobs, action_values
+from rl.forward import Critic, evaluate_actions
+from rl.importance import Level, importance_weights
 from rl.kl import Estimator, kl_estimate
+from rl.losses import Metrics
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Metrics = dict[str, float]
-
 
 @dataclass(frozen=True)
 class AdvantageConfig:
-    """Discounting, and the KL penalty that keeps the policy near where it started."""
+    """Which advantage is estimated, and the KL penalty that keeps the policy near where it started."""
 
+    estimator: AdvantageEstimator = key(
+        "gae", "gae learns a critic; group, leave_one_out: against the problem's rollouts; returns: no baseline"
+    )
+    scale: Scale = key("std", "group only: divide by the spread of the group's returns (GRPO), or not (Dr. GRPO)")
     gamma: float = key(1.0, "discount a token", low=0, high=1)
     lam: float = key(0.95, "λ of GAE: 1 is Monte Carlo, 0 trusts the critic one token ahead", low=0, high=1)
     whiten: bool = key(True, "advantages to mean 0 and variance 1 over the tokens of a step")
-    kl_coefficient: float = key(0.01, "β: β·KL(policy || reference) is taken from the reward of each token", low=0)
-    kl_estimator: Estimator = key("k1", "k1, k2 or k3; see rl/kl.py")
+    kl_coefficient: float = key(0.01, "β, the weight of KL(policy || reference)", low=0)
+    kl_in: Literal["reward", "loss"] = key("reward", "β·KL is taken from each token's reward, or added to the loss")
+    kl_estimator: Estimator = key("k1", "k1, k2 or k3; see rl/kl.py (in a loss k1 has no gradient to follow)")
+    kl_clamp: float | None = key(None, "a token's KL is held within ± this", low=0)
+    kl_target: float | None = key(None, "KL of a rollout, in nats, that β is steered towards; null: β stays", low=0)
+    kl_horizon: int = key(10_000, "rollouts in which β may move by its own size, times the error", low=1)
+    importance: Literal["none", "token", "sequence"] = key(
+        "none", "weigh advantages by π/π_engine, for engines that are not quite the learner (vLLM, lower precision)"
+    )
+    importance_cap: float = key(2.0, "such a weight is at most this", low=1)
 
 
 def estimate_advantages(
     policy: "PreTrainedModel",
     reference: "PreTrainedModel",
-    critic: "PreTrainedModel",
+    critic: Critic,
     tokens: TokenBatch,
     rewards: "torch.Tensor",
     config: AdvantageConfig,
     *,
+    kl_coefficient: float,
+    group: int,
     temperature: float,
     micro_tokens: int,
 ) -> tuple[Experience, Metrics]:
-    """Score the tokens with the three models and turn rewards (B, T) into advantages and returns.
+    """Score the tokens with the models and turn rewards (B, T) into advantages and returns.
 
-    ``logprob_gap`` in the metrics is the largest difference between the engine's log-prob of an action and the
-    learner's: near 1e-5 in float32; more means that the two do not run the same model.
-    Token t is paid r_t − β·KL_t (Ziegler et al. 2019, eq. 2, by token as in Ouyang et al. 2022); returns are A + V.
+    ``group`` is how many rollouts each problem has, side by side. ``logprob_gap`` in the metrics is the largest
+    difference between the engine's log-prob of an action and the learner's: near 1e-5 in float32; more means that the
+    two do not run the same model. With the KL in the reward, token t is paid r_t − β·KL_t (Ziegler et al. 2019, eq. 2,
+    by token as in Ouyang et al. 2022).
     """
     import torch
 
     shape = tokens.ids.shape
     old_logprobs, reference_logprobs, entropy, values = (rewards.new_zeros(shape) for _ in range(4))
     for model in (policy, critic):
-        model.eval()
+        if model is not None:
+            model.eval()
     with torch.no_grad():
         for rows in tokens.by_length(micro_tokens):
             part = tokens.select(rows)
             width = part.ids.shape[1]
-            old_logprobs[rows, :width], entropy[rows, :width] = action_logprobs(policy, part, temperature)
-            reference_logprobs[rows, :width], _ = action_logprobs(reference, part, temperature)
-            values[rows, :width] = action_values(critic, part)
+            old_logprobs[rows, :width], entropy[rows, :width], values[rows, :width] = evaluate_actions(
+                policy, critic, part, temperature
+            )
+            reference_logprobs[rows, :width], _, _ = evaluate_actions(reference, None, part, temperature)
 
-    kl = kl_estimate(old_logprobs, reference_logprobs, config.kl_estimator) * tokens.actions
-    paid = rewards - config.kl_coefficient * kl
-    advantages = gae(paid, values, tokens.actions, gamma=config.gamma, lam=config.lam)
-    returns = advantages + values
+    kl = kl_estimate(old_logprobs, reference_logprobs, config.kl_estimator, config.kl_clamp) * tokens.actions
+    paid = rewards - kl_coefficient * kl if config.kl_in == "reward" else rewards
+    advantages, returns = _advantages(paid, values, tokens.actions, group, config)
     metrics = {
         "logprob_gap": float((old_logprobs - tokens.sampled_logprobs())[tokens.actions].abs().max()),
         "kl": float(kl_estimate(old_logprobs, reference_logprobs, "k1").sum() / len(tokens.rollouts)),
         "entropy": float(masked_mean(entropy, tokens.actions)),
-        "explained_variance": explained_variance(values, returns, tokens.actions),
-        "advantage_std": float(advantages[tokens.actions].std()),
     }
+    if critic is not None:
+        metrics["explained_variance"] = explained_variance(values, returns, tokens.actions)
+    metrics["advantage_std"] = float(advantages[tokens.actions].std())
     if config.whiten:
         advantages = whiten(advantages, tokens.actions)
-    return Experience(tokens, old_logprobs, values, advantages, returns), metrics
+    if config.importance != "none":
+        advantages, more = _corrected(advantages, old_logprobs, tokens, config.importance, config.importance_cap)
+        metrics |= more
+    return Experience(tokens, old_logprobs, reference_logprobs, values, advantages, returns), metrics
+
+
+def _advantages(
+    rewards: "torch.Tensor", values: "torch.Tensor", actions: "torch.Tensor", group: int, config: AdvantageConfig
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """(advantages, returns): with a critic the returns are A + V, its targets; without one, the rewards to come."""
+    if config.estimator == "gae":
+        advantages = gae(rewards, values, actions, gamma=config.gamma, lam=config.lam)
+        return advantages, advantages + values
+    returns = returns_to_go(rewards, actions, gamma=config.gamma)
+    totals = rewards.sum(1)
+    if config.estimator == "group":
+        return group_advantages(returns, totals, actions, group, scale=config.scale), returns
+    if config.estimator == "leave_one_out":
+        return leave_one_out_advantages(returns, totals, actions, group), returns
+    return returns, returns
+
+
+def _corrected(
+    advantages: "torch.Tensor", logprobs: "torch.Tensor", tokens: TokenBatch, level: Level, cap: float
+) -> "tuple[torch.Tensor, Metrics]":
+    weights = importance_weights(logprobs, tokens.sampled_logprobs(), tokens.actions, level=level, cap=cap)
+    on = weights[tokens.actions]
+    metrics = {"importance_mean": float(on.mean()), "importance_capped": float((on >= cap).float().mean())}
+    return advantages * weights, metrics
 
 
 def explained_variance(values: "torch.Tensor", returns: "torch.Tensor", actions: "torch.Tensor") -> float:

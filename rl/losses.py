@@ -29,9 +29,7 @@ def token_weights(
     constant       w = N / (B L)     tokens alike, L = ``longest``           (Dr. GRPO, Liu et al. 2025)
     sequence_sums  w = N / B         the sum over each sequence's tokens     (the policy gradient theorem)
     """
-    import torch
-
-    on = actions.to(torch.get_default_dtype())
+    on = actions.float()
     if normaliser == "tokens":
         return on
     if normaliser == "sequences":

@@ -46,6 +46,7 @@ def make_rollout(
     return Rollout(tuple(prompt_ids), completion, Solution(problem, text, steps), tuple(step_ends))
 
 
-def draw(problems: Sequence[Problem], count: int, seed: int, step: int) -> list[Problem]:
-    """The problems of one step: ``count`` different ones (all, if there are fewer), by seed and step alone."""
-    return random.Random(f"{seed}/{step}").sample(list(problems), min(count, len(problems)))
+def draw(problems: Sequence[Problem], count: int, seed: int, step: int, attempt: int = 0) -> list[Problem]:
+    """The problems of one step: ``count`` different ones (all, if there are fewer), by seed, step and attempt alone."""
+    place = f"{seed}/{step}/{attempt}" if attempt else f"{seed}/{step}"
+    return random.Random(place).sample(list(problems), min(count, len(problems)))

@@ -34,7 +34,8 @@ VERBS = {
     "sft": Verb("train a first policy on worked solutions", "rung.sft:train", "rung.sft:SFTConfig"),
     "label": Verb("label steps by rolling out from each of them", "prm.label:label", "prm.label:LabelConfig"),
     "prm": Verb("train a process reward model on labelled steps", "prm.train:train", "prm.train:PRMConfig"),
-    "ppo": Verb("improve a policy by PPO with step rewards", "rl.train:train", "rl.train:PPOConfig"),
+    "ppo": Verb("improve a policy by PPO with step rewards", "rl.train:train", "rl.config:RLConfig"),
+    "rl": Verb("the same loop, any algorithm: see configs/rl", "rl.train:train", "rl.config:RLConfig"),
     "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
     "verify": Verb(
         "say which final answers in a file are right", "rung.verify:main", "rung.verify:VerifyConfig", argument="file"

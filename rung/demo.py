@@ -17,7 +17,7 @@ from lm.provenance import command
 from lm.run import read_metrics, stop_signals
 from prm.label import label
 from prm.train import train as train_prm
-from rl.train import PPOConfig
+from rl.config import RLConfig
 from rl.train import train as train_ppo
 from rung.evaluate import evaluate
 from rung.ladder import Ladder, stage
@@ -76,7 +76,7 @@ def _resumable(config: Any) -> Any:
 
 def train_arms(ladder: Ladder) -> None:
     """PPO with process rewards and its outcome-only baseline: side by side on two cores or more, each with half."""
-    process: PPOConfig = stage(ladder, "ppo")
+    process: RLConfig = stage(ladder, "ppo")
     arms = [process]
     if ladder.baseline:
         outcome = replace(process.credit, form="outcome")
@@ -96,7 +96,7 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def run_side_by_side(arms: list[PPOConfig]) -> None:
+def run_side_by_side(arms: list[RLConfig]) -> None:
     """Each arm in a process of its own, with a bar for each. Ctrl-C stops them all after the step they are in."""
     children: list[subprocess.Popen] = []
     logs = [arm.folder.with_suffix(".log") for arm in arms]
@@ -124,7 +124,7 @@ def run_side_by_side(arms: list[PPOConfig]) -> None:
             raise UserError(f"an arm of PPO failed ({' '.join(last)}); all it said is in {log}")
 
 
-def _watch(children: list[subprocess.Popen], arms: list[PPOConfig], bar: Any, signals: list[int]) -> None:
+def _watch(children: list[subprocess.Popen], arms: list[RLConfig], bar: Any, signals: list[int]) -> None:
     seen, told = 0, False
     while any(child.poll() is None for child in children):
         if signals and not told:
@@ -145,16 +145,16 @@ def _watch(children: list[subprocess.Popen], arms: list[PPOConfig], bar: Any, si
     bar.advance(sum(_reached(arm, _latest(arm)) for arm in arms) - seen)
 
 
-def _goal(arm: PPOConfig) -> int:
+def _goal(arm: RLConfig) -> int:
     """What the bar counts: tokens where they are what ends the arm, else steps."""
     return arm.steps if arm.token_budget is None else arm.token_budget
 
 
-def _latest(arm: PPOConfig) -> dict[str, Any]:
+def _latest(arm: RLConfig) -> dict[str, Any]:
     return read_metrics(arm.folder)[-1] if (arm.folder / "metrics.jsonl").exists() and read_metrics(arm.folder) else {}
 
 
-def _reached(arm: PPOConfig, latest: dict[str, Any]) -> int:
+def _reached(arm: RLConfig, latest: dict[str, Any]) -> int:
     if not latest:
         return 0
     return int(latest["step"]) + 1 if arm.token_budget is None else min(arm.token_budget, int(latest["sampled_tokens"]))

@@ -13,7 +13,7 @@ from prm.label import LabelConfig
 from prm.labelled_data import StepData
 from prm.problems import ProblemsConfig
 from prm.train import PRMConfig
-from rl.train import PPOConfig
+from rl.config import RLConfig
 from rung.evaluate import EvalConfig
 from rung.report import ReportConfig
 from rung.sft import SFTConfig
@@ -41,7 +41,7 @@ class Ladder:
     sft: SFTConfig = part(SFTConfig, fit=FitConfig(steps=600, optim=OptimConfig(lr=4e-3, warmup=50)))
     label: LabelConfig = part(LabelConfig)
     prm: PRMConfig = part(PRMConfig, fit=FitConfig(steps=700, optim=OptimConfig(lr=2e-3)))
-    ppo: PPOConfig = part(PPOConfig, steps=40, eval_every=2)
+    ppo: RLConfig = part(RLConfig, steps=40, eval_every=2)
     eval: EvalConfig = part(EvalConfig)
 
 

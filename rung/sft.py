@@ -7,11 +7,10 @@ from lm.config import key, part
 from lm.errors import UserError
 from lm.models import ModelConfig, build_causal_lm, default_device, load_causal_lm, load_tokenizer
 from lm.run import Run
-from lm.sft import FitConfig, Pair, fit_lm
-from lm.tokenizer import encode, prompt_text, train_tokenizer
+from lm.sft import FitConfig, encode_pairs, fit_lm
+from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
 from prm.problems import ProblemsConfig, load_problems
-from verifiers.solution import Example
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,9 @@ def train(config: SFTConfig) -> None:
     model.to(default_device())  # type: ignore[arg-type]
 
     run = Run.open(config.folder, config, verb="sft", resume=config.resume, overwrite=config.overwrite)
-    pairs, held_out_pairs = (_pairs(tokenizer, es, config) for es in (examples, held_out))
+    pairs, held_out_pairs = (
+        encode_pairs(tokenizer, [(e.problem.question, e.solution or "") for e in es], config.prompt)
+        for es in (examples, held_out)
+    )
     fit_lm(run, model, pairs, held_out_pairs, config.fit, config.seed)
     run.finish(model=(model, tokenizer))
-
-
-def _pairs(tokenizer, examples: list[Example], config: SFTConfig) -> list[Pair]:  # type: ignore[no-untyped-def]
-    prompts = encode(tokenizer, [prompt_text(tokenizer, e.problem.question, config.prompt) for e in examples])
-    responses = encode(tokenizer, [e.solution or "" for e in examples])
-    return [(p, [*r, tokenizer.eos_token_id]) for p, r in zip(prompts, responses, strict=True)]

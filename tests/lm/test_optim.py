@@ -59,3 +59,17 @@ def test_the_config_reaches_the_optimizer() -> None:
     config = OptimConfig(lr=0.3, weight_decay=0.2, beta2=0.9)
     (group,) = make_optimizer(torch.nn.Linear(1, 1), config).param_groups
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.3, (0.9, 0.9), 0.2)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    import torch
+
+    model = torch.nn.Linear(2, 1, bias=False)
+    optimizer = make_optimizer(model, config := OptimConfig(weight_decay=0.1))
+    before = model.weight.detach().clone()
+    for bad in (float("nan"), float("inf")):
+        model.weight.grad = torch.tensor([[bad, 1.0]])
+        assert not math.isfinite(optimizer_step(model, optimizer, config, rate=0.1))
+        assert torch.equal(model.weight, before)
+        assert model.weight.grad is None
+        assert not optimizer.state_dict()["state"]  # its moments are as they were, too

@@ -28,11 +28,12 @@ def test_pack_by_hand() -> None:
 def test_selected_rows_are_cut_to_the_longest_of_them() -> None:
     tokens = pack(ROLLOUTS)
     numbers = torch.arange(15.0).view(3, 5)
-    experience = Experience(tokens, numbers, numbers + 100, numbers + 200, numbers + 300)
+    experience = Experience(tokens, numbers, numbers + 50, numbers + 100, numbers + 200, numbers + 300)
     part = experience.select([2, 0])
     assert part.tokens.ids.tolist() == [[9, 9, 0, 3], [1, 2, 3, 0]]
     assert part.tokens.rollouts == (ROLLOUTS[2], ROLLOUTS[0])
     assert part.old_logprobs.tolist() == [[10, 11, 12, 13], [0, 1, 2, 3]]
+    assert part.reference_logprobs[1, 0] == 50
     assert part.old_values[0, 0] == 110
     assert part.advantages[1, 3] == 203
     assert part.returns.shape == part.tokens.actions.shape == part.tokens.attention.shape == (2, 4)

@@ -18,7 +18,10 @@ from rl.credit import (
     delta_form,
     min_form,
     outcome_reward,
+    overlong_reward,
+    progress_form,
     running_min_form,
+    step_rewards,
     token_rewards,
 )
 from rl.rollout import make_rollout
@@ -39,6 +42,7 @@ SCORES = st.lists(st.floats(0, 1), max_size=12).map(np.array)
         ("sum", [0.9, 0.4, 0.6, 0.3]),
         ("clip", [-0.1, -0.6, -0.4, -0.7]),
         ("delta", [0.5, -0.2, 0.3, 0.3]),
+        ("clip_delta", [0.5, -0.2, 0.3, -0.7]),
         ("min", [0, 0, 0, -0.4]),
         ("running_min", [-0.1, -0.5, 0, -0.1]),
     ],
@@ -57,6 +61,7 @@ def test_every_form_takes_no_steps_and_one() -> None:
             "sum": 0.25,
             "clip": -0.75,
             "delta": 0.25,
+            "clip_delta": -0.75,
             "min": -0.5,
             "running_min": -0.75,
             "potential": -0.75,
@@ -87,7 +92,56 @@ def test_min_is_the_cold_limit_of_pure() -> None:
         r = 2 * p - 1
         weights = np.exp(-(r - r.min()) / 1e-3)
         np.testing.assert_allclose(min_form(p), weights / weights.sum() * r, atol=1e-12)
+        np.testing.assert_allclose(min_form(p, 1e-3), weights / weights.sum() * r)
     assert min_form(np.array([0.5, 0.1, 0.1])).tolist() == pytest.approx([0, -0.8, 0])  # ties: the first
+
+
+def test_softmin_by_hand() -> None:
+    """r = (0.6, −0.4) at T = 1/log 2: e^(0.4/T) = 2^0.4 against 2^−0.6, so 2 : 1 for the worse step."""
+    rewards = min_form(np.array([0.8, 0.3]), 1 / np.log(2))
+    assert rewards.tolist() == pytest.approx([0.6 / 3, -0.4 * 2 / 3])
+    hot = min_form(np.array([0.8, 0.3]), 1e9)
+    assert hot.tolist() == pytest.approx([0.3, -0.2])  # the mean
+    assert min_form(np.array([1.0, 0.0]), 1e-6).tolist() == pytest.approx([0, -1])  # no overflow
+
+
+def test_progress_pays_each_step_its_own_gain() -> None:
+    """Values ½ before, then 0.9, 0.4, 0.6: gains 0.4, −0.5, 0.2, and the return from a step on is its gain."""
+    rewards = progress_form(np.array([0.9, 0.4, 0.6]), 0.5)
+    assert rewards[::-1].cumsum()[::-1].tolist() == pytest.approx([0.4, -0.5, 0.2])
+
+
+def test_forms_of_a_group_by_hand() -> None:
+    """progress starts from the group's mean first value, (0.2 + 0.6)/2; a rollout without steps has none."""
+    scores = [np.array([0.2, 0.5]), np.array([0.6]), np.array([])] * 2
+    out = step_rewards(scores, CreditConfig(form="progress"), 3)
+    assert [r.tolist() for r in out[3:]] == [[pytest.approx(-0.5), pytest.approx(0.3)], [pytest.approx(0.2)], []]
+    # group: (0.1, 0.3, 0.5) has mean 0.3 and s = 0.2; the next group is standardised by itself
+    out = step_rewards([np.array([0.1, 0.3]), np.array([0.5]), np.array([0.7]), np.array([0.7])],
+                       CreditConfig(form="group"), 2)  # fmt: skip
+    assert [r.tolist() for r in out] == [
+        [pytest.approx(-1, abs=1e-3), pytest.approx(0)], [pytest.approx(1, abs=1e-3)], [0], [0]
+    ]  # fmt: skip
+    assert [r.tolist() for r in step_rewards([np.array([])] * 2, CreditConfig(form="group"), 2)] == [[], []]
+
+
+def test_group_form_standardises_outcomes_too(tokenizer: "PreTrainedTokenizerBase") -> None:
+    tokens = pack([written(tokenizer, "8+4-3\n", "9")] * 2)
+    scores = [StepScores(np.array([0.5]))] * 2
+    rewards = token_rewards(tokens, scores, [RIGHT, WRONG], CreditConfig(form="group"), group=2)
+    assert rewards.sum(1).tolist() == pytest.approx([0.5**0.5, -(0.5**0.5)], rel=1e-3)
+
+
+def test_length_and_scale_and_clip() -> None:
+    assert [overlong_reward(n, 64, 16) for n in (1, 48, 52, 64)] == [0, 0, -0.25, -1]
+    assert overlong_reward(64, 64, 0) == 0
+    cut = Rollout((1,), Completion((5, 6), np.zeros(2, np.float32), "length"), Solution(PROBLEM, "", ()), ())
+    config = CreditConfig(form="outcome", no_answer=-1.0, truncated=-0.5, overlong_buffer=4, scale=0.5)
+    [rewards] = token_rewards(pack([cut]), [StepScores(np.array([]))], [WRONG], config, longest=3)
+    assert rewards.tolist() == [0, 0, 0.5 * (-1.0 - 0.5 - 0.75)]
+    clipped = CreditConfig(form="outcome", no_answer=-1.0, clip=0.75)
+    [rewards] = token_rewards(pack([cut]), [StepScores(np.array([]))], [WRONG], clipped)
+    assert rewards.tolist() == [0, 0, -0.75]
 
 
 @pytest.mark.parametrize(

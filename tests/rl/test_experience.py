@@ -43,10 +43,11 @@ def test_parts_are_put_together_as_the_equations_say(
     estimator: Estimator,
     white: bool,
 ) -> None:
-    config = AdvantageConfig(0.9, 0.8, white, kl_coefficient=0.5, kl_estimator=estimator)
+    config = AdvantageConfig(gamma=0.9, lam=0.8, whiten=white, kl_estimator=estimator)
     experience, metrics = estimate_advantages(
-        fitted_policy, tiny_policy, tiny_critic, tokens, rewards, config, temperature=0.8, micro_tokens=10_000
-    )
+        fitted_policy, tiny_policy, tiny_critic, tokens, rewards, config,
+        kl_coefficient=0.5, group=2, temperature=0.8, micro_tokens=10_000,
+    )  # fmt: skip
     with torch.no_grad():
         new, entropy = action_logprobs(fitted_policy, tokens, 0.8)
         old, _ = action_logprobs(tiny_policy, tokens, 0.8)
@@ -63,7 +64,7 @@ def test_parts_are_put_together_as_the_equations_say(
     assert metrics["kl"] == pytest.approx(float(d.sum() / 6), rel=1e-4)  # a rollout, summed over its tokens
     assert metrics["entropy"] == pytest.approx(float(entropy[tokens.actions].mean()), rel=1e-4)
     assert metrics["advantage_std"] == pytest.approx(float(advantages[tokens.actions].std()), rel=1e-4)
-    for name in ("old_logprobs", "old_values", "advantages", "returns"):
+    for name in ("old_logprobs", "reference_logprobs", "old_values", "advantages", "returns"):
         assert not getattr(experience, name)[~tokens.actions].any(), name
         assert not getattr(experience, name).requires_grad, name
 
@@ -73,14 +74,14 @@ def test_micro_batches_change_nothing_and_a_policy_is_no_distance_from_itself(
 ) -> None:
     whole, cut = (
         estimate_advantages(
-            fitted_policy, fitted_policy, tiny_critic, tokens, rewards, AdvantageConfig(kl_coefficient=10.0),
-            temperature=1.0, micro_tokens=micro_tokens,
+            fitted_policy, fitted_policy, tiny_critic, tokens, rewards, AdvantageConfig(),
+            kl_coefficient=10.0, group=2, temperature=1.0, micro_tokens=micro_tokens,
         )
         for micro_tokens in (10_000, 20)
     )  # fmt: skip
     assert whole[1]["kl"] == 0
     assert whole[1] == pytest.approx(cut[1], rel=1e-3, abs=1e-5)
-    for name in ("old_logprobs", "old_values", "advantages", "returns"):
+    for name in ("old_logprobs", "reference_logprobs", "old_values", "advantages", "returns"):
         torch.testing.assert_close(getattr(whole[0], name), getattr(cut[0], name), rtol=1e-4, atol=1e-4)
 
 
@@ -92,8 +93,9 @@ def test_models_are_asked_without_dropout(
         layer.self_attn.attention_dropout = 0.9
     policy.train()
     experience, _ = estimate_advantages(
-        policy, fitted_policy, tiny_critic, tokens, rewards, AdvantageConfig(), temperature=0.8, micro_tokens=10_000
-    )
+        policy, fitted_policy, tiny_critic, tokens, rewards, AdvantageConfig(),
+        kl_coefficient=0.01, group=2, temperature=0.8, micro_tokens=10_000,
+    )  # fmt: skip
     sampled = np.concatenate([r.completion.logprobs for r in tokens.rollouts])
     np.testing.assert_allclose(experience.old_logprobs[tokens.actions].numpy(), sampled, atol=1e-4)
 

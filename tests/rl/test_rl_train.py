@@ -1,7 +1,6 @@
 """PPO end to end on a tiny policy: repeatable to the byte, resumable, blind to the PRM in its baseline form."""
 
 import copy
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,49 +13,21 @@ import torch
 from lm.engine import Completion, Sampling, TransformersEngine
 from lm.errors import UserError
 from lm.models import load_causal_lm, load_token_scorer
-from lm.optim import OptimConfig
 from lm.run import read_metrics
-from prm.problems import ProblemsConfig
 from prm.scores import StepScores
 from rl.batch import Experience, Rollout, pack
-from rl.credit import CreditConfig, Form
+from rl.config import RLConfig
+from rl.credit import CreditConfig
+from rl.learn import backward, minibatches
+from rl.metrics import rollout_metrics
 from rl.rollout import sample_rollouts
-from rl.train import PPOConfig, backward, greedy_accuracy, minibatches, rollout_metrics, train
+from rl.train import greedy_accuracy, train
 from verifiers.solution import Problem, Solution, Step, Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Configure = Callable[..., PPOConfig]
-
-
-@pytest.fixture(scope="module")
-def configure(
-    fitted_policy: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Configure:
-    """A config on models in a folder of their own: the policy, and two PRMs that differ in their heads."""
-    home = tmp_path_factory.mktemp("ppo")
-    fitted_policy.save_pretrained(home / "policy")
-    tokenizer.save_pretrained(home / "policy")
-    for number in (1, 2):
-        prm: Any = load_token_scorer(str(home / "policy"), 2)
-        torch.nn.init.normal_(prm.score.weight, std=0.5, generator=torch.Generator().manual_seed(number))
-        prm.save_pretrained(home / f"prm{number}")
-        tokenizer.save_pretrained(home / f"prm{number}")
-
-    def make(name: str, form: Form = "running_min", prm: int = 1, **changes: Any) -> PPOConfig:
-        config = PPOConfig(
-            folder=home / name, policy=str(home / "policy"), prm=str(home / f"prm{prm}"),
-            problems=ProblemsConfig(families=("chain",), levels=(1,)), pool=40, eval_problems=6, eval_every=1,
-            credit=CreditConfig(form=form, no_answer=-0.5), sampling=Sampling(max_tokens=16, n=2),
-            problems_per_step=6, minibatches=2, micro_tokens=200, engine_batch=8, steps=2, save_every=1,
-            optim=OptimConfig(lr=1e-3, warmup=2, schedule="constant", weight_decay=0.0), threads=1,
-        )  # fmt: skip
-        return dataclasses.replace(config, **changes)
-
-    return make
+Configure = Callable[..., RLConfig]
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +131,8 @@ def experience(fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizer
     sampling, engine = Sampling(max_tokens=10, n=2), TransformersEngine(fitted_policy, tokenizer)
     tokens = pack(sample_rollouts(engine, tokenizer, problems, sampling, seed=1))
     generator = torch.Generator().manual_seed(0)
-    noise = [torch.randn(tokens.ids.shape, generator=generator) * tokens.actions for _ in range(4)]
-    return Experience(tokens, noise[0] - 2, *noise[1:])
+    noise = [torch.randn(tokens.ids.shape, generator=generator) * tokens.actions for _ in range(5)]
+    return Experience(tokens, noise[0] - 2, noise[4], *noise[1:4])
 
 
 def test_minibatches_cover_the_rollouts_once_a_pass(experience: Experience) -> None:
@@ -187,7 +158,7 @@ def test_micro_batches_and_seeing_all_twice_change_no_gradient(
     twice = experience.select([*range(8), *range(8)])  # losses are means over the tokens of a minibatch
     for batch, micro_tokens in ((experience, 10_000), (experience, 20), (twice, 10_000)):
         policy, critic = copy.deepcopy(fitted_policy), copy.deepcopy(tiny_critic)
-        metrics = backward(policy, critic, batch, configure("none", micro_tokens=micro_tokens, value_clip=0.2))
+        metrics = backward(policy, critic, batch, configure("none", micro_tokens=micro_tokens, value_clip=0.2), 0.0)
         gradients = [p.grad for model in (policy, critic) for p in model.parameters()]
         assert all(g is not None and g.abs().max() > 0 for g in gradients)
         results.append((metrics, gradients))

@@ -128,8 +128,8 @@ def test_a_wrong_type(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-
     path = write_yaml(tmp_path / "my.yaml", {"steps": "many"})
     assert said("ppo", str(path)) == f"rung ppo: {path}: steps is 'many', expected int"
     assert said("ppo", "credit.form=mni") == (
-        "rung ppo: command line: credit.form is mni, expected outcome | sum | clip | delta | min | running_min "
-        "| potential; "
+        "rung ppo: command line: credit.form is mni, expected outcome | sum | clip | delta | clip_delta | min "
+        "| running_min | potential | progress | group; "
         "did you mean min?"
     )
     assert said("sft", "fit.steps=0") == "rung sft: command line: fit.steps is 0, expected 1 or more"

@@ -10,6 +10,7 @@ from toy_ladder import ROOT, miniature, write_yaml
 from lm.config import load
 from lm.errors import UserError
 from prm.train import PRMConfig
+from rl.config import RLConfig, check
 from rung.ladder import Ladder, fill, stage
 from rung.sft import SFTConfig
 
@@ -78,6 +79,9 @@ def test_an_unknown_stage_is_a_bug_of_ours() -> None:
 def test_every_config_that_comes_with_rung_loads(path: Path) -> None:
     if path.stem == "prm800k":
         assert load(PRMConfig, path).model.path is None
+        return
+    if path.parent.name == "rl":
+        check(load(RLConfig, path))
         return
     ladder = load(Ladder, path)
     for verb in VERBS:

@@ -15,11 +15,11 @@ from lm.errors import UserError
 from lm.models import ModelConfig, load_causal_lm, load_tokenizer
 from lm.optim import OptimConfig
 from lm.run import read_metrics
-from lm.sft import FitConfig
+from lm.sft import FitConfig, encode_pairs
 from lm.tokenizer import train_tokenizer
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
-from rung.sft import SFTConfig, _pairs, train
+from rung.sft import SFTConfig, train
 
 SIZES = ModelConfig(hidden_size=48, layers=2, heads=2, intermediate_size=96, vocabulary=300)
 PROBLEMS = ProblemsConfig(families=("chain", "word"), levels=(1, 2))
@@ -78,11 +78,12 @@ def test_plain_transformers_loads_the_weights(learnt: SFTConfig) -> None:
 def test_a_response_ends_in_eos(learnt: SFTConfig) -> None:
     tokenizer = load_tokenizer(str(learnt.folder / "model"))
     [example] = load_problems(PROBLEMS, "train", 1)
-    [(prompt, response)] = _pairs(tokenizer, [example], learnt)
+    texts = [(example.problem.question, example.solution or "")]
+    [(prompt, response)] = encode_pairs(tokenizer, texts)
     assert tokenizer.decode(prompt) == f"{example.problem.question}\n"
     assert response[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(response[:-1]) == example.solution
-    [(prompt, _)] = _pairs(tokenizer, [example], replace(learnt, prompt="Q: {question} A:"))
+    [(prompt, _)] = encode_pairs(tokenizer, texts, "Q: {question} A:")
     assert tokenizer.decode(prompt) == f"Q: {example.problem.question} A:"
 
 

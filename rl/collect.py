@@ -1,0 +1,76 @@
+"""Acting: the judged rollouts that one step learns from, sampled anew where a problem has nothing to teach."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lm.engine import Engine
+from rl.batch import Rollout
+from rl.config import RLConfig
+from rl.rollout import draw, sample_rollouts
+from verifiers.solution import Problem, Verdict
+from verifiers.verify import verify_solution
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The rollouts to learn from, those of a problem side by side, and their verdicts; ``accuracy`` and ``tokens``
+    are of all that was sampled, with what was sampled anew."""
+
+    rollouts: list[Rollout]
+    verdicts: list[Verdict]
+    accuracy: float
+    tokens: int
+
+
+def collect(
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    problems: Sequence[Problem],
+    config: RLConfig,
+    step: int,
+    timer: Callable[[str], AbstractContextManager[None]],
+) -> Collected:
+    """Sample ``config.problems_per_step`` problems and verify the answers.
+
+    With ``config.resample`` only problems with right and wrong answers are kept, and others are drawn for the rest, so
+    many rounds at most. A step in which no problem qualifies keeps the last round: its advantages say nothing.
+    """
+    rollouts: list[Rollout] = []
+    verdicts: list[Verdict] = []
+    seen: list[bool] = []
+    tokens, group = 0, config.sampling.n
+    for attempt in range(1 + config.resample):
+        with timer("sample"):
+            wanted = config.problems_per_step - len(rollouts) // group
+            chosen = draw(problems, wanted, config.seed, step, attempt)
+            seed = config.seed * 1_000_003 + step + attempt * 500_009
+            sampled = sample_rollouts(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
+        with timer("judge"):
+            found = [verify_solution(r.solution) for r in sampled]
+        seen += [v.correct for v in found]
+        tokens += sum(len(r.completion.token_ids) for r in sampled)
+        kept = with_signal(found, group) if config.resample else range(len(found))
+        if attempt == config.resample and not rollouts and not kept:
+            kept = range(len(found))
+        rollouts += [sampled[i] for i in kept]
+        verdicts += [found[i] for i in kept]
+        if len(rollouts) == config.problems_per_step * group:
+            break
+    return Collected(rollouts, verdicts, float(np.mean(seen)), tokens)
+
+
+def with_signal(verdicts: Sequence[Verdict], group: int) -> list[int]:
+    """Rows of the groups in which some rollouts are right and some are not: the others have no advantage to give
+    (dynamic sampling; Yu et al. 2025, eq. 11)."""
+    rows: list[int] = []
+    for start in range(0, len(verdicts), group):
+        if len({v.correct for v in verdicts[start : start + group]}) > 1:
+            rows += range(start, start + group)
+    return rows

@@ -1,0 +1,82 @@
+"""What a run of RL is: every algorithm is a choice of advantage, loss and normaliser made here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lm.config import key, part
+from lm.engine import Sampling
+from lm.errors import UserError
+from lm.models import DType
+from lm.optim import OptimConfig
+from prm.problems import ProblemsConfig
+from rl.credit import CreditConfig
+from rl.experience import AdvantageConfig
+from rl.losses import Normaliser, Ratio
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """Sample, judge, credit, learn. The defaults are PPO with per-step rewards (credit.form=outcome: the outcome-only
+    baseline); configs/rl/ holds GRPO, Dr. GRPO, RLOO, REINFORCE++, DAPO and GSPO as what differs from it."""
+
+    folder: Path = key(Path("runs/ppo"), "the run folder; the policy is saved in FOLDER/model")
+    policy: str = key("runs/sft/model", "where the policy starts, and the reference it stays near: folder or hub name")
+    critic: str | None = key(None, "where the critic's trunk starts; null: the policy's")
+    critic_trunk: Literal["separate", "shared"] = key(
+        "separate", "shared: the critic is a head on the policy's own trunk, for half the compute"
+    )
+    prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
+    problems: ProblemsConfig = part(ProblemsConfig)
+    pool: int | None = key(20000, "training problems to draw from; null takes all of a file")
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    credit: CreditConfig = part(CreditConfig)
+    advantage: AdvantageConfig = part(AdvantageConfig)
+    sampling: Sampling = part(Sampling, "how rollouts are drawn", n=2)
+    problems_per_step: int = key(64, "problems sampled in each step, sampling.n rollouts of each", low=1)
+    resample: int = key(
+        0, "rounds of sampling other problems for those whose rollouts are all right or all wrong (DAPO)", low=0
+    )
+    engine_batch: int = key(512, "sequences sampled at once", low=1)
+    steps: int = key(100, "rounds of sampling and learning", low=1)
+    token_budget: int | None = key(None, "also stop once so many tokens are sampled: how two arms are made equal")
+    epochs: int = key(1, "passes over the rollouts of a step", low=1)
+    minibatches: int = key(2, "optimizer steps a pass", low=1)
+    micro_tokens: int = key(8192, "padded tokens a forward pass: memory, not results", low=1)
+    stop_kl: float | None = key(
+        None, "end a step's passes at the minibatch whose KL from the sampling policy (k3, a token) exceeds this"
+    )
+    ratio: Ratio = key("token", "the policy ratio is of a token (PPO), or of a sequence (GSPO)")
+    clip_low: float = key(0.2, "the ratio's clip below 1", low=0, high=1)
+    clip_high: float = key(0.2, "the ratio's clip above 1", low=0)
+    dual_clip: float | None = key(None, "c: where A < 0 the surrogate is at least c·A; null: no bound", low=1)
+    normaliser: Normaliser = key("tokens", "how the loss is averaged over tokens; see docs/conventions.md")
+    value_clip: float | None = key(None, "clip of the critic's change; null: plain squared error")
+    value_coefficient: float = key(0.5, "weight of the value loss beside the policy's on a shared trunk", low=0)
+    ptx_coefficient: float = key(
+        0.0, "γ of PPO-ptx: weight of the cross-entropy of worked solutions, mixed into every update", low=0
+    )
+    ptx_batch: int = key(32, "worked solutions in each update's ptx loss", low=1)
+    max_skipped: int = key(5, "a run ends after so many updates in a row with NaN or Inf, which are left out", low=1)
+    optim: OptimConfig = part(OptimConfig, lr=3e-4, warmup=5, schedule="constant", weight_decay=0.0)
+    critic_optim: OptimConfig = part(OptimConfig, lr=1e-3, warmup=1, schedule="constant", weight_decay=0.0)
+    eval_every: int = key(20, "steps between greedy evaluations on held-out problems; 0: never", low=0)
+    eval_problems: int = key(300, "validation problems in such an evaluation", low=1)
+    save_every: int = key(20, "steps between checkpoints", low=0)
+    seed: int = key(0, "of problems, sampling and minibatches")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    resume: bool = key(False, "go on with the run in the folder")
+    overwrite: bool = key(False, "delete the run in the folder first")
+
+
+def check(config: RLConfig) -> None:
+    """Refuse what cannot learn, before anything is loaded."""
+    if config.sampling.temperature == 0:
+        raise UserError("sampling.temperature is 0: RL learns from sampled rollouts; give a number above 0")
+    estimator = config.advantage.estimator
+    if config.sampling.n < 2 and (estimator in ("group", "leave_one_out") or config.resample):
+        what = "resample" if config.resample else f"advantage.estimator={estimator}"
+        raise UserError(f"{what} compares the rollouts of a problem: give sampling.n of 2 or more")
+    if config.critic_trunk == "shared" and config.critic is not None:
+        raise UserError("critic names a trunk of its own and critic_trunk is shared: give one of them")

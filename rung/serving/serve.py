@@ -7,7 +7,9 @@ from pathlib import Path
 
 from lm.errors import UserError
 from lm.torch_setup import prepare_torch
-from prm.scorer import TokenClassifierPRM, encode_steps, load_prm
+from prm.layout import encode_solutions
+from prm.loading import load as load_prm
+from prm.scorer import StepPRM, context_length
 from rung.serving.config import ServeConfig
 from verifiers.solution import Solution
 
@@ -25,13 +27,15 @@ def main(config: ServeConfig) -> None:
     with open_socket(config.host, config.port) as sock:
         prepare_torch(0, config.threads)
         prm = load_prm(config.model, config.dtype, config.batch_tokens, config.prompt)
+        if not isinstance(prm, StepPRM):
+            raise UserError(f"{config.model!r} is no PRM of one forward pass; rung serve takes those alone")
         metrics = Metrics(PATHS, lambda: batcher.waiting)
         batcher = Batcher(
             prm,
             token_counter(prm),
             budget=config.batch_tokens,
             capacity=config.queue,
-            context=getattr(prm.model.config, "max_position_embeddings", None) or sys.maxsize,
+            context=context_length(prm.trunk) or sys.maxsize,
             observe=metrics.batch,
         )
         service = Service(config.model, batcher, metrics, config.limits, config.aggregate)
@@ -51,11 +55,11 @@ def main(config: ServeConfig) -> None:
         run_server(guard, sock, stopping=service.stop, idle=service.idle)
 
 
-def token_counter(prm: TokenClassifierPRM) -> Callable[[Sequence[Solution]], list[int]]:
+def token_counter(prm: StepPRM) -> Callable[[Sequence[Solution]], list[int]]:
     """How many tokens the model reads for each solution, its question included."""
 
     def lengths(solutions: Sequence[Solution]) -> list[int]:
-        return [len(ids) for ids, _ in encode_steps(prm.tokenizer, solutions, prm.prompt)]
+        return [len(row.ids) for row in encode_solutions(prm.form, prm.tokenizer, solutions, prm.prompt)]
 
     return lengths
 

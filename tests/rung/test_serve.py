@@ -10,7 +10,7 @@ import pytest
 from served import LINES, Process, read_response, request_bytes, save_tiny_prm, serving, wait_until
 
 from lm.errors import UserError
-from prm.scorer import load_prm
+from prm.loading import load as load_prm
 from rung.cli import main
 from rung.client import Client
 from verifiers.solution import Problem, Solution, Step

@@ -34,20 +34,22 @@ class ProblemsConfig:
     seed: int = key(0, "of the built-in source, and of the split into train and validation")
 
 
-def load_problems(config: ProblemsConfig, split: Split, count: int | None = None, stream: int = 0) -> list[Example]:
-    """``count`` problems of a split (all of a file's if it has fewer or count is None).
+def load_problems(
+    config: ProblemsConfig, split: Split, count: int | None = None, stream: int = 0, repeats: bool = False
+) -> list[Example]:
+    """``count`` problems of a split, all different (all of a file's if it has fewer or count is None).
 
-    Those of validation and test all differ; small built-in families repeat themselves in training.
-    ``stream`` makes another draw from the built-in source. Raises UserError where there is nothing to read.
+    ``repeats``: the built-in families come equally often, the small ones with the same questions again, as an SFT
+    policy needs them to learn their facts. ``stream`` makes another draw from the built-in source.
+    Raises UserError where there is nothing to read.
     """
     try:
         if config.source == BUILT_IN:
             seed = config.seed * 1000 + stream
-            if split == "train":  # small families come as often as large ones, so their questions come again
-                return list(
-                    islice(generate(config.families, config.levels, split, seed, config.slips), count or 20_000)
-                )
-            return distinct(config.families, config.levels, split, seed, count or 1000, config.slips)
+            source = (config.families, config.levels, split, seed)
+            if repeats:
+                return list(islice(generate(*source, config.slips), count or 20_000))
+            return distinct(*source, count or 20_000, config.slips, or_fewer=split == "train" or count is None)
         if split == "test":
             examples = _test_examples(config)
         else:

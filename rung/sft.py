@@ -32,7 +32,7 @@ class SFTConfig:
 def train(config: SFTConfig) -> None:
     """Train (or fine-tune) a causal LM and write ``folder/model``."""
     prepare_torch(config.seed, config.threads)
-    examples = [e for e in load_problems(config.problems, "train", config.examples, stream=1) if e.solution]
+    examples = [e for e in load_problems(config.problems, "train", config.examples, 1, repeats=True) if e.solution]
     held_out = [e for e in load_problems(config.problems, "validation", 200) if e.solution]
     if not examples:
         raise UserError(f"problems.source {config.problems.source!r} has no worked solutions to learn from")

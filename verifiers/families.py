@@ -47,7 +47,7 @@ def _show(e: Expression, parent: int = 0, on_right: bool = False) -> str:
     operator, left, right = e
     level = _PRECEDENCE[operator]
     text = _show(left, level) + operator + _show(right, level, on_right=True)
-    return f"({text})" if level < parent or (level == parent and on_right) else text
+    return f"({text})" if level < parent or on_right else text
 
 
 def _reduce(e: Expression, author: Author) -> Expression:
@@ -88,8 +88,8 @@ def _reductions(e: Expression, author: Author) -> list[str]:
 
 def _apart(rng: random.Random, value: int) -> Expression:
     """One operation on two numbers that gives ``value``."""
-    choices = [("+", a, value - a) for a in range(value + 1)]
-    choices += [("-", a, a - value) for a in range(value, LARGEST + 1)]
+    choices = [("+", a, value - a) for a in range(1, value)]
+    choices += [("-", a, a - value) for a in range(value + 1, LARGEST + 1)]
     pairs = [(a, value // a) for a in range(2, 10) if value and value % a == 0 and 2 <= value // a < 10]
     kinds: list[list[tuple[str, int, int]]] = [
         [c for c in choices if c[0] == "+"],
@@ -116,21 +116,21 @@ def _lengthen(rng: random.Random, e: Expression) -> tuple[str, Expression, int]:
 
 
 def _nested(rng: random.Random, level: int, author: Author) -> Worked:
-    """Parentheses and products, reduced innermost first: ``(3+4)*2-(9-5)``."""
+    """Parentheses and products, reduced innermost first: ``9-(8-2*(4-3))``."""
     e: Expression = rng.randint(1, LARGEST)
     for _ in range(level + 1):
-        e = _grow(rng, e)
+        e = _deepen(rng, e)
     return _finish(_show(e), _reductions(e, author), _value(e))
 
 
-def _grow(rng: random.Random, e: Expression) -> Expression:
-    """Replace one leaf of the tree by an operation that has its value."""
+def _deepen(rng: random.Random, e: Expression) -> Expression:
+    """Replace a number of the innermost operation by an operation that has its value."""
     if isinstance(e, int):
         return _apart(rng, e)
     operator, left, right = e
-    if rng.random() < 0.5:
-        return operator, _grow(rng, left), right
-    return operator, left, _grow(rng, right)
+    if isinstance(left, int) and (not isinstance(right, int) or rng.random() < 0.5):
+        return operator, left, _deepen(rng, right)
+    return operator, _deepen(rng, left), right
 
 
 def _linear(rng: random.Random, level: int, author: Author) -> Worked:
@@ -251,16 +251,29 @@ def generate(
 
 
 def distinct(
-    families: Sequence[str], levels: Sequence[int], split: Split, seed: int, count: int, slips: float = 0.0
+    families: Sequence[str],
+    levels: Sequence[int],
+    split: Split,
+    seed: int,
+    count: int,
+    slips: float = 0.0,
+    or_fewer: bool = False,
 ) -> list[Example]:
-    """``count`` worked problems with different questions. Raises ValueError when the families hold too few."""
+    """``count`` worked problems with different questions.
+
+    Raises ValueError when the families hold too few, unless ``or_fewer`` is content with what there are.
+    """
     found: dict[str, Example] = {}
-    for draws, example in enumerate(generate(families, levels, split, seed, slips), 1):
+    in_vain = 0  # draws since the last new question
+    for example in generate(families, levels, split, seed, slips):
+        in_vain = in_vain + 1 if example.problem.question in found else 0
         found.setdefault(example.problem.question, example)
         if len(found) == count:
             return list(found.values())
-        if draws > 50 * count + 10_000:
+        if in_vain > 1000 + len(found):
             break
+    if or_fewer:
+        return list(found.values())
     raise ValueError(f"only {len(found)} distinct {split} problems found for {list(families)} at levels {list(levels)}")
 
 

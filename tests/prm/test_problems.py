@@ -25,10 +25,21 @@ def test_built_in_splits_share_no_question() -> None:
     splits = {split: questions(config, split, 150) for split in ("train", "validation", "test")}
     for split, found in splits.items():
         assert len(found) == 150
-        assert len(set(found)) == 150 or split == "train"  # small families come again in training
+        assert len(set(found)) == 150
         assert all(split_of(q) == split for q in found)
     assert questions(config, "train", 50) == questions(config, "train", 50)
     assert questions(config, "train", 50, stream=1) != questions(config, "train", 50, stream=2)
+
+
+def test_small_families_give_what_they_have_or_come_again() -> None:
+    config = ProblemsConfig(families=("linear",), levels=(1,))
+    there_are = questions(config, "train")
+    assert len(there_are) == len(set(there_are)) < 40
+    repeated = [e.problem.question for e in load_problems(config, "train", 500, repeats=True)]
+    assert len(repeated) == 500
+    assert set(repeated) == set(there_are)
+    with pytest.raises(UserError, match=r"problems: only \d+ distinct test problems"):
+        load_problems(config, "test", 500)
 
 
 def test_a_file_is_split_by_question(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_policy_writes_what_it_was_shown_and_stops(learnt: SFTConfig) -> Non
     name = str(learnt.folder / "model")
     tokenizer = load_tokenizer(name)
     engine = TransformersEngine(load_causal_lm(name), tokenizer)
-    examples = load_problems(PROBLEMS, "train", 12, stream=1)
+    examples = load_problems(PROBLEMS, "train", 12, stream=1, repeats=True)
     greedy = Sampling(temperature=0, max_tokens=64)
     solved = sample_solutions(engine, tokenizer, [e.problem for e in examples], greedy, 0)
     assert np.mean([s.text == e.solution for (s, _), e in zip(solved, examples, strict=True)]) > 0.9
@@ -60,7 +60,7 @@ def test_the_policy_writes_what_it_was_shown_and_stops(learnt: SFTConfig) -> Non
 
 def test_the_saved_tokenizer_cuts_as_the_one_that_was_trained(learnt: SFTConfig) -> None:
     """AutoTokenizer would make another of it beside a Qwen2 model, and two-digit numbers would fall apart."""
-    examples = load_problems(PROBLEMS, "train", 12, stream=1)
+    examples = load_problems(PROBLEMS, "train", 12, stream=1, repeats=True)
     trained = train_tokenizer((f"{e.problem.question}\n{e.solution}" for e in examples), SIZES.vocabulary)
     loaded = load_tokenizer(str(learnt.folder / "model"))
     for text in ("12x=48\n", "x=10\n#### 10", "a  b\n\n#### -12/35", "Mia's 1,024 coins.\n"):

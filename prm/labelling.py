@@ -10,7 +10,7 @@ from lm.engine import Completion, Engine, Sampling
 from lm.tokenizer import encode, prompt_text, token_ends
 from prm.metrics import auc
 from prm.scores import LabeledSolution
-from verifiers.families import step_right
+from verifiers.families import steps_right
 from verifiers.solution import Solution
 from verifiers.verify import verify, verify_solution
 
@@ -22,19 +22,19 @@ _CHECKED = {"holds": 1.0, "fails": 0.0, "unknown": None}
 
 
 def symbolic_labels(solution: Solution, built_in: bool) -> LabeledSolution:
-    """Label each step by its mathematics: 1 right, 0 wrong, None where the check cannot tell.
+    """Label each step by its mathematics, given those before it: 1 right, 0 wrong, None where the check cannot tell.
 
     ``built_in`` problems have an exact check of every step; for any other, ``verifiers.check_step`` looks for the
     equations in the step, so a right label says that they hold, not that the step was the one to take.
     """
-    labels: list[float | None] = []
-    for step in solution.steps:
-        if built_in:
-            labels.append(float(step_right(solution.problem, step.text)))
-        else:
-            from verifiers.steps import check_step
+    labels: list[float | None]
+    if built_in:
+        labels = [float(right) for right in steps_right(solution.problem, [step.text for step in solution.steps])]
+    else:
+        from verifiers.steps import check_step
 
-            labels.append(_CHECKED[check_step(step.text, solution.text[: step.start]).outcome])
+        checks = [check_step(step.text, solution.text[: step.start]) for step in solution.steps]
+        labels = [_CHECKED[check.outcome] for check in checks]
     return LabeledSolution(solution, tuple(labels), tuple(None if x is None else SYMBOLIC for x in labels))
 
 

@@ -1,5 +1,6 @@
 """``rung prm``: train a process reward model on labelled steps, and say how good it is on held-out ones."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +61,12 @@ def train(config: PRMConfig) -> None:
     train_items, held_out, tests = load_labelled(config.data, config.seed)
     model, tokenizer = _start(config, train_items)
     model.to(default_device())  # type: ignore[arg-type]
-    rows = _rows(tokenizer, train_items, config)
+    rows = labelled_rows(tokenizer, train_items, config.prompt, config.max_tokens)
+    if not rows:
+        raise UserError(
+            f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
+            "of a solution; give other labels (such as train.monte_carlo.jsonl) or raise max_tokens"
+        )
     run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
     fit_prm(run, model, rows, config.fit, config.seed)
     trunk, head = split_classifier(model)
@@ -100,24 +106,24 @@ def _start(config: PRMConfig, items: Sequence[LabeledSolution]) -> "tuple[PreTra
 Labeled = tuple[Row, list[float]]  # token ids with the ends of the judged steps, and their labels
 
 
-def _rows(tokenizer: "PreTrainedTokenizerBase", items: Sequence[LabeledSolution], config: PRMConfig) -> list[Labeled]:
+def labelled_rows(
+    tokenizer: "PreTrainedTokenizerBase",
+    items: Sequence[LabeledSolution],
+    prompt: str | None,
+    max_tokens: int = sys.maxsize,
+) -> list[Labeled]:
     """What the model learns from: only the steps that somebody judged, cut where the solution grows too long."""
-    encoded = encode_steps(tokenizer, [item.solution for item in items], config.prompt)
+    encoded = encode_steps(tokenizer, [item.solution for item in items], prompt)
     rows = []
     for item, row in zip(items, encoded, strict=True):
         judged = [
             (end, label)
             for end, label in zip(row.ends, item.labels, strict=True)
-            if label is not None and end < config.max_tokens
+            if label is not None and end < max_tokens
         ]
         if judged:
             ends, labels = [end for end, _ in judged], [label for _, label in judged]
             rows.append((Row(row.ids[: ends[-1] + 1], ends, row.start), labels))
-    if not rows:
-        raise UserError(
-            f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
-            "of a solution; give other labels (such as train.monte_carlo.jsonl) or raise max_tokens"
-        )
     return rows
 
 
@@ -125,25 +131,32 @@ def fit_prm(run: Run, model: "PreTrainedModel", rows: Sequence[Labeled], config:
     """Minimise the cross-entropy of the (soft) labels, averaged over the judged steps of a batch."""
     optimizer = make_optimizer(model, config.optim)
     run.track(model=model, optimizer=optimizer)
+    trunk, head = split_classifier(model)
     model.train()
     for step in run.steps(config.steps, save_every=config.save_every, label="PRM", show=["loss"]):
-        batch = batch_of(rows, config.batch, seed, step)
-        judged = sum(len(labels) for _, labels in batch)
-        loss = 0.0
-        for indices in by_length([len(row.ids) for row, _ in batch], config.micro_tokens):
-            part_loss = step_loss(model, [batch[i] for i in indices]) / judged
-            part_loss.backward()
-            loss += float(part_loss.detach())
+        loss = prm_gradient(trunk, head, batch_of(rows, config.batch, seed, step), config.micro_tokens)
         rate = learning_rate(config.optim, step, config.steps)
         norm = optimizer_step(model, optimizer, config.optim, rate)
         run.log(step, loss=loss, learning_rate=rate, grad_norm=norm)
 
 
-def step_loss(model: "PreTrainedModel", rows: Sequence[Labeled]) -> "torch.Tensor":
+def prm_gradient(
+    trunk: "PreTrainedModel", head: "torch.nn.Module", batch: Sequence[Labeled], micro_tokens: int
+) -> float:
+    """Accumulate the gradient of the mean cross-entropy over the judged steps of a batch; returns that mean."""
+    judged = sum(len(labels) for _, labels in batch)
+    loss = 0.0
+    for indices in by_length([len(row.ids) for row, _ in batch], micro_tokens):
+        part_loss = step_loss(trunk, head, [batch[i] for i in indices]) / judged
+        part_loss.backward()
+        loss += float(part_loss.detach())
+    return loss
+
+
+def step_loss(trunk: "PreTrainedModel", head: "torch.nn.Module", rows: Sequence[Labeled]) -> "torch.Tensor":
     """Sum of −y log p − (1 − y) log(1 − p) over the judged steps of some rows; p is the model's P(right)."""
     import torch
 
-    trunk, head = split_classifier(model)
     states = states_at(trunk, [row for row, _ in rows], range(len(rows)))
     logits = step_logits(head(states), right=(1,))
     labels = torch.tensor([y for _, labels in rows for y in labels], device=logits.device)

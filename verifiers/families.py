@@ -2,8 +2,8 @@
 
 Five families, each in levels 1 to 4 (more operations, larger terms). A worked solution rewrites the problem one
 operation at a time, one line a step, and ends in ``#### answer``, so every step denotes either an expression with the
-value of the answer or an equation that only the answer solves. That is what :func:`step_right` checks, in exact
-rational arithmetic: a step is right when it still says the truth about the problem, wherever it came from.
+value of the answer or an equation that only the answer solves. That is what :func:`steps_right` checks, in exact
+rational arithmetic: a step is right when it says of the answer what the step before it said.
 """
 
 import hashlib
@@ -280,22 +280,37 @@ def distinct(
 # -- the step check ------------------------------------------------------------------------------------------------
 
 
-def step_right(problem: Problem, step: str) -> bool:
-    """Whether a step of a solution to a built-in problem is true of it, exactly (rational arithmetic).
+def steps_right(problem: Problem, steps: Sequence[str]) -> list[bool]:
+    """Whether each step is right given those before it, exactly (rational arithmetic).
 
-    An expression must have the value of the answer. An equation in x must hold at the answer and fail beside it
-    (so ``x=x`` and ``0=0`` are not right). Text that is neither is wrong.
+    A step is right when it gives the answer the value that the step before it gave, the first one when that is the
+    gold answer: up to the first error, exactly the steps that are true of the problem; after it, those that follow.
+    A step that says nothing (see :func:`claim`) is wrong, and the next one is held to the last that said something.
     """
-    gold = evaluate(problem.answer)
-    if gold is None:
+    value = evaluate(problem.answer)
+    if value is None:
         raise ValueError(f"problem {problem.id!r} has no rational answer: {problem.answer!r}")
-    step = step.strip()
-    step = step.removeprefix(ANSWER_MARK).strip()
-    left, equals, right = step.partition("=")
+    found = []
+    for step in steps:
+        said = claim(step)
+        found.append(said == value)
+        value = value if said is None else said
+    return found
+
+
+def claim(step: str) -> Fraction | None:
+    """The value that a step gives the answer: that of its expression, or the x for which its linear equation holds.
+
+    None for text that is neither, and for equations that hold for every x or for none.
+    """
+    left, equals, right = step.strip().removeprefix(ANSWER_MARK).strip().partition("=")
     if not equals:
-        return evaluate(left) == gold
-    residual = [_residual(left, right, x) for x in (gold, gold + 1)]
-    return residual[0] == 0 and residual[1] is not None and residual[1] != 0
+        return evaluate(left)
+    at = [_residual(left, right, Fraction(x)) for x in (0, 1, 2)]
+    if at[0] is None or at[1] is None or at[2] is None:
+        return None
+    slope = at[1] - at[0]
+    return -at[0] / slope if slope and at[2] - at[1] == slope else None
 
 
 def _residual(left: str, right: str, x: Fraction) -> Fraction | None:

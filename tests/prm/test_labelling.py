@@ -31,8 +31,8 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 def test_built_in_steps_have_an_exact_check() -> None:
-    labeled = symbolic_labels(solution("12-3\n10\n9\nwell\n#### 9", PROBLEM), built_in=True)
-    assert labeled.labels == (1.0, 0.0, 1.0, 0.0, 1.0)
+    labeled = symbolic_labels(solution("12-3\n10\n10\nwell\n#### 9", PROBLEM), built_in=True)
+    assert labeled.labels == (1.0, 0.0, 1.0, 0.0, 0.0)
     assert set(labeled.origins) == {"symbolic"}
 
 

@@ -133,7 +133,7 @@ def test_the_loss_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:
         model.score.weight.zero_()
         model.score.bias.copy_(torch.tensor([0.0, math.log(3.0)]))  # P(right) = 3/4 everywhere
         rows = [(Row([5, 6, 7], [1, 2], 1), [1.0, 0.25]), (Row([5, 6], [1], 1), [0.0])]
-        loss = float(step_loss(model, rows))
+        loss = float(step_loss(*split_classifier(model), rows))
     good, bad = -math.log(0.75), -math.log(0.25)
     assert loss == pytest.approx(good + (0.25 * good + 0.75 * bad) + bad, rel=1e-5)
 
@@ -142,7 +142,7 @@ def test_the_gradient_is_that_of_the_logistic_loss(tokenizer: PreTrainedTokenize
     """d loss / d bias = (Σ(y − p), Σ(p − y)) over the judged steps."""
     model = toy_classifier(tokenizer, seed=3)
     rows = [(Row([5, 6, 7, 8], [1, 3], 1), [1.0, 0.5]), (Row([9, 6], [1], 1), [0.0])]
-    step_loss(model, rows).backward()
+    step_loss(*split_classifier(model), rows).backward()
     probabilities = []
     for (ids, ends, _), _ in rows:
         with torch.no_grad():

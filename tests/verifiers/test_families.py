@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from verifiers.families import FAMILIES, FAR, LARGEST, Split, distinct, generate, split_of, step_right
+from verifiers.families import FAMILIES, FAR, LARGEST, Split, distinct, generate, split_of, steps_right
 from verifiers.solution import Example, Problem
 from verifiers.split import split_steps
 from verifiers.verify import verify
@@ -89,10 +89,23 @@ def test_every_worked_step_is_right_and_so_is_the_verdict(family: str, level: in
         assert solution is not None
         steps = [step.text for step in split_steps(solution)]
         assert steps[-1] == f"#### {problem.answer}"
-        assert [s for s in steps if not step_right(problem, s)] == []
+        assert all(steps_right(problem, steps))
         assert verify(problem, solution).correct
         assert problem.question not in steps  # a step says something new
         assert len(set(steps)) == len(steps)
+
+
+def test_after_an_error_a_step_is_right_where_it_follows() -> None:
+    problem = Problem("p", "8+4-3", "9")
+    assert steps_right(problem, ["12-3", "10", "#### 10"]) == [True, False, True]
+    assert steps_right(problem, ["11-3", "8", "#### 9"]) == [
+        False,
+        True,
+        False,
+    ]  # two errors, though the answer is right
+    assert steps_right(problem, ["12-3", "hm", "9", "#### 8"]) == [True, False, True, False]  # words say nothing
+    assert steps_right(Problem("q", "2x+1=7", "3"), ["2x=8", "x=4", "#### 4"]) == [False, True, True]
+    assert steps_right(problem, []) == []
 
 
 @pytest.mark.parametrize(("family", "level"), EVERY)
@@ -102,7 +115,7 @@ def test_steps_with_one_number_off_are_wrong(family: str, level: int) -> None:
         problem = example.problem
         off = Fraction(problem.answer) + 1
         for text in (f"#### {off}", f"{off}", "####", "", "#### nine", "x=x", "0=0", f"x={off}", "????"):
-            assert not step_right(problem, text), text
+            assert not steps_right(problem, [text])[0], text
         assert example.solution is not None
         for step in example.solution.split("\n"):
             for m in re.finditer(r"\d+", step):
@@ -114,17 +127,19 @@ def test_steps_with_one_number_off_are_wrong(family: str, level: int) -> None:
                     still_true = python_value(left, at) == python_value(right, at)
                 else:
                     still_true = python_value(body) == Fraction(problem.answer)
-                assert step_right(problem, changed) == still_true, changed
+                assert steps_right(problem, [changed])[0] == still_true, changed
 
 
 def test_steps_by_hand() -> None:
     problem, equation = Problem("p", "8+4-3", "9"), Problem("q", "2x+1=8", "7/2")
-    assert all(step_right(problem, s) for s in ("12-3", "#### 9", " ####9 ", "9", "3*3", "18/2", "x=9", "2x=18"))
-    assert not any(step_right(problem, s) for s in ("12-4", "#### 8", "9 apples", "8+4=12", "9=9", "x", "1/0", "=9"))
-    assert all(step_right(equation, s) for s in ("2x=7", "x=7/2", "#### 7/2", "7/2", "3.5", "7=2x"))
-    assert not any(step_right(equation, s) for s in ("2x=8", "x=3", "0x=0", "x=7/2=3", "y=7/2"))
+    assert all(steps_right(problem, [s])[0] for s in ("12-3", "#### 9", " ####9 ", "9", "3*3", "18/2", "x=9", "2x=18"))
+    assert not any(
+        steps_right(problem, [s])[0] for s in ("12-4", "#### 8", "9 apples", "8+4=12", "9=9", "x", "1/0", "=9")
+    )
+    assert all(steps_right(equation, [s])[0] for s in ("2x=7", "x=7/2", "#### 7/2", "7/2", "3.5", "7=2x"))
+    assert not any(steps_right(equation, [s])[0] for s in ("2x=8", "x=3", "0x=0", "x=7/2=3", "y=7/2"))
     with pytest.raises(ValueError, match="no rational answer"):
-        step_right(Problem("r", "?", "blue"), "1")
+        steps_right(Problem("r", "?", "blue"), ["1"])
 
 
 @pytest.mark.parametrize(("family", "level"), EVERY)

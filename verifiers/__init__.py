@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from verifiers.choices import extract_choice
 from verifiers.equal import Decision, decide, equal
-from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer, extract_choice
+from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer
 from verifiers.policy import DEFAULT_POLICY, Policy
 from verifiers.rational import evaluate
 from verifiers.solution import Problem, Reason, Solution, Step, Verdict

@@ -17,7 +17,9 @@ def trimmed(body: str, start: int, end: int) -> Found | None:
 
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_BOX = re.compile(r"(?:\\|\x08)(?:boxed|fbox)\b|\x08oxed\b")  # "\b" read as a backspace by a careless JSON writer
+_BOX = re.compile(
+    r"(?:\\|\x08)(?:boxed|fbox|framebox)\b|\x08oxed\b|(?<![\w\\])boxed(?=\{)"
+)  # "\b" read as a backspace by a careless JSON writer
 _BARE_BOX = re.compile(r"\s*([^\s{}$\\]+)")
 _GAP_WORD = re.compile(r"(?:and|or|,|;|&)", re.IGNORECASE)
 

@@ -13,6 +13,7 @@ from verifiers.shape import (
     all_equal,
     as_ratio,
     composite,
+    coordinates,
     core,
     entries,
     is_collection,
@@ -29,8 +30,9 @@ from verifiers.shape import (
     set_like,
     stated,
 )
+from verifiers.spoken import spoken
 from verifiers.units import measure
-from verifiers.words import NO_SOLUTION, NUMBER_WORDS, UNITS
+from verifiers.words import NO_SOLUTION, REALS
 
 Rung = Literal["string", "canonical form", "exact", "numeric", "structure", "limit"]
 _COST: dict[str, int] = {"string": 0, "canonical form": 1, "exact": 2, "structure": 3, "numeric": 4, "limit": 5}
@@ -91,7 +93,7 @@ class Comparison:
 
     def same_scalar(self, a: Node, b: Node) -> bool | None:
         (value_a, kind_a), (value_b, kind_b) = measured(a), measured(b)
-        if (kind_a in UNITS) != (kind_b in UNITS):  # "1 m" beside "100 cm" is no product
+        if (measure(kind_a) is None) != (measure(kind_b) is None):  # "1 m" beside "100 cm" is no product
             (value_a, kind_a), (value_b, kind_b) = lettered(value_a, kind_a), lettered(value_b, kind_b)
         if kind_a == kind_b == "" or (kind_a == kind_b and kind_a in "%°"):
             return self.value(value_a, value_b)
@@ -145,9 +147,13 @@ class Comparison:
         text, other = (words[0], b) if words[0] is not None else (words[1], a)
         if text in NO_SOLUTION and other == Node("sym", (), "∅"):
             return True
-        first = str(text).split(" ")[0]  # "three", "three apples"
-        if first in NUMBER_WORDS and (text == first or (self.policy.units_optional and not measured(other)[1])):
-            return self.same(number(NUMBER_WORDS[first]), other)
+        if text in REALS:
+            return self.same(Node("sym", (), "set R"), other)
+        said = spoken(str(text))  # "three", "three apples"
+        if said is not None:
+            unit = plain_words(measured(other)[1])
+            if said[1] in ("", unit) or (self.policy.units_optional and not unit):
+                return self.same(number(said[0]), measured(other)[0] if said[1] else other)
         return self.differ("words and mathematics")
 
     # --- several values
@@ -211,6 +217,7 @@ class Comparison:
     def same_collection(self, a: Node, b: Node) -> bool | None:
         """Solutions in any order, named ("x = 2, y = 3") or not; a bare list may also stand for a tuple, in order."""
         self.note("structure")
+        a, b = (coordinates(a) if b.op == "list" else a), (coordinates(b) if a.op == "list" else b)
         items_a, items_b = items(a), items(b)
         named_a, named_b = names(items_a), names(items_b)
         if items_a and items_b and bool(named_a) != bool(named_b) and not self.policy.names_optional:

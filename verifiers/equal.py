@@ -53,7 +53,10 @@ _PLAIN = re.compile(r"-?(?:\d{1,300}|\d{1,3}(?:,\d{3}){1,20})(?:\.\d{1,300})?")
 _COMMAS = re.compile(r"\d,\d")
 _DECIMAL_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
 _GLUE = re.compile(r"\s+(?=[^\w\s])|(?<=[^\w\s])\s+")
-_CHOICE = re.compile(r"\(([A-J])\)[.:]?\s*(.*)|([A-J])(?:[.:)]\s*(.*))?", re.DOTALL)
+_CHOICE = re.compile(
+    r"(?i:(?:option|choice|answer):? )?(?:\(([A-J])\)[.:]?\s*(.*)|([A-J])(?:[.:)]\s*(.*))?)", re.DOTALL
+)
+_ANOTHER = re.compile(r"(?:and|or|,|&|/)?\s*\(?[A-J]\)?(?:$|[.,;:)]|\s(?:and|or)\b)|(?:and|or)\b")  # "(A) and (B)"
 _STYLE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|rm|bf)\s*\{([^{}]*)\}")
 
 
@@ -185,7 +188,8 @@ def choice(text: str) -> tuple[str, str] | None:
     if found is None:
         return None
     letter, rest = (found[1], found[2]) if found[1] else (found[3], found[4])
-    return letter, (rest or "").strip()
+    rest = (rest or "").strip()
+    return None if _ANOTHER.match(rest) else (letter, rest)
 
 
 def _same_choice(a: Reading, b: Reading, policy: Policy) -> Decision | None:
@@ -201,8 +205,9 @@ def _same_choice(a: Reading, b: Reading, policy: Policy) -> Decision | None:
 
 
 def _same_words(a: Reading, b: Reading) -> Decision:
-    words = [plain_words(_STYLE.sub(r"\1", r.text)) for r in (a, b)]
-    if words[0] == words[1] and words[0] and not any(re.search(r"[\\^_{}<>=+*/-]", r.text) for r in (a, b)):
+    texts = [_STYLE.sub(r"\1", r.text) for r in (a, b)]
+    words = [plain_words(text) for text in texts]
+    if words[0] == words[1] and words[0] and not any(re.search(r"[\\^_{}<>=+*/-]", text) for text in texts):
         return Decision(True, "canonical form", "the same words")
     problem = a.problem or b.problem
     return Decision(None, "limit", f"cannot read {(a if a.problem else b).text[:60]!r}: {problem}")

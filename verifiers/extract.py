@@ -79,6 +79,7 @@ _COLON = re.compile(r"\banswer\b[*_ ]{0,4}:[*_ ]{0,4}", re.IGNORECASE)
 _LETTER = re.compile(r"^[ \t]{0,8}A:", re.MULTILINE)
 _AFTER_DISPLAY = re.compile(r"(?<=[.,]\$\$)\s+(?=[A-Z])|(?<=\\\])\s+(?=[A-Z])")
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*]|<\||$)|\n|<\|")
+_REASON = re.compile(r",? (?:because|since)\b")
 _MATH_OPEN = re.compile(r"\$\$|\$|\\\(|\\\[")
 _LISTED_FORMULA = re.compile(r"\s?,?\s?(?:and|or)?\s?(?:\$|\\\(|\\\[)(?=[^\s])")
 _CUT_OFF = re.compile(r"(?:[-−–+*/=<>×÷·(,]|(?<=\d) x)\s*$")
@@ -136,6 +137,8 @@ def _statement(body: str, start: int) -> Found | None:
     verb = max(body.rfind(" is ", start, end), body.rfind(" are ", start, end), body.rfind(" be ", start, end))
     if verb >= 0:
         return _statement(body, verb + 4)
+    reason = _REASON.search(body, start, end)
+    end = reason.start() if reason else end
     while end > start and body[end - 1] in " *_":
         end -= 1
     return trimmed(body, start, end)
@@ -150,8 +153,8 @@ def _formula(body: str, opening: re.Match[str]) -> Found | None:
     inner = body[opening.end() : close]
     if opening.group() == "$" and re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", re.sub(r"\\[a-z]+\{[^{}]*\}", "", inner)):
         return None  # "$100 in the bank and $5": prices, not a formula
-    if opening.group() == "$" and _CUT_OFF.search(inner):
-        return None  # "$400 + $60 = $460"
+    if opening.group() == "$" and (_CUT_OFF.search(inner) or (inner[:1].isdigit() and inner[-1:] == " ")):
+        return None  # "$400 + $60 = $460", "$60 and $40"
     if _LISTED_FORMULA.match(body, close + len(closer)):
         return trimmed(body, opening.start(), _sentence_end(body, close + len(closer)))
     return trimmed(body, opening.end(), close)
@@ -164,14 +167,14 @@ def _sentence_end(body: str, start: int) -> int:
 
 
 def _bold(body: str) -> Found | None:
-    start, end = _last_line(body)
+    start, end = last_line(body)
     for bold in reversed(list(_BOLD.finditer(body, start, end))):
         if not _HEADING.fullmatch(bold.group(1).strip()):
             return trimmed(body, *bold.span(1))
     return None
 
 
-def _last_line(body: str) -> Span:
+def last_line(body: str) -> Span:
     """The last line that says anything, boilerplate such as "I hope it is correct." left out."""
     filler = _FILLER.search(body, max(0, len(body) - 300))
     end = filler.start() if filler else len(body)
@@ -180,19 +183,40 @@ def _last_line(body: str) -> Span:
 
 
 def _closing_line(body: str) -> Found | None:
-    start, end = _last_line(body)
+    start, end = last_line(body)
     display = _display_at_end(body, end)
     if display is not None:
         return display
+    start = label.end() if (label := _STEP_LABEL.match(body, start, end)) else start
     stops = [m.end() for pattern in (_SENTENCE_END, _AFTER_DISPLAY) for m in pattern.finditer(body, start, end)]
     cuts = sorted([start, *stops, end])
     for first, last in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
         if _DENIES.search(body, first, last):
             break  # "x = 15 is not a solution" gives no answer away
-        found = _last_formula(body, first, last) or _stated_number(body, first, last)
+        found = _listed(body, first, last) or _last_formula(body, first, last) or _stated_number(body, first, last)
         if found is not None:
             return found
-    return trimmed(body, start, end)
+    told = _TOLD.match(body, start, end)
+    return trimmed(body, *told.span(told.lastindex or 0)) if told else trimmed(body, start, end)
+
+
+def _listed(body: str, start: int, end: int) -> Found | None:
+    """What "the solutions are 1 and 2" and "the point is (1, 2)" list."""
+    listed = _SEVERAL.search(body, start, end)
+    return trimmed(body, *listed.span(listed.lastindex or 0)) if listed else None
+
+
+_VALUE = r"(?:[A-Za-z]\w{0,3} ?= ?)?[-−–$]{0,2}(?:\d[\d.,/]*\d|\d|π|[√∛]\d+)%?"
+_SEVERAL = re.compile(
+    rf"\b(?:solutions|roots|answers|values|zeros|zeroes|numbers|integers)(?: [a-z]+){{0,4}} are:? "
+    rf"({_VALUE}(?:,? (?:and |or )?{_VALUE}){{1,8}})(?=\W*$|[.;] )|"
+    r"\bis (?:at )?(?=([(\[][^()\[\]A-Za-z$]{1,60},[^()\[\]A-Za-z$]{1,60}[)\]]))"
+)
+_STEP_LABEL = re.compile(r"\W{0,4}(?:step|part) \d{1,2} ?[:.)]\W{0,4} ", re.IGNORECASE)
+# "Yes, because ...", "The capital is Paris."
+_TOLD = re.compile(
+    r"(yes|no|true|false)[,.;:](?= )|[^\d=]{1,200}? (?:is|are) (?!not )((?:[A-Z]\w+ ?){1,4})\W*$", re.IGNORECASE
+)
 
 
 def _last_formula(body: str, start: int, end: int) -> Found | None:
@@ -216,6 +240,8 @@ _VERBS = (
         re.I,
     ),
 )
+# Calculator marks stand in sentences only.
+_LEADS_TO = re.compile(r"<<|\b(?:gives?|giving|gets?|getting|obtain(?:s|ed)?|yields?|costs?|becomes?)\b", re.I)
 _BARE_LATEX = re.compile(r"\s*-?\\(?=[a-z])")
 _DENIES = re.compile(
     r"\b(?:(?:is|are) not|(?:is|are)n['’]t) (?:an?|the|valid|possible|correct|right|allowed|in)\b|"
@@ -234,7 +260,7 @@ def _stated_number(body: str, start: int, end: int) -> Found | None:
     sentence = body[start:end]
     words = _PROSE.findall(sentence)
     plain = len(words) < 4 and sum(len(w) > 2 for w in words) < 3 and (len(words) < 3 or "=" in sentence)
-    plain = plain and "<<" not in sentence  # calculator marks stand in sentences only
+    plain = plain and not _LEADS_TO.search(sentence)
     numbers = list(_NUMBER.finditer(body, start, end))
     if not numbers or (plain and not re.search(r"[A-Za-z]{2} ?:", sentence)):
         return None
@@ -271,38 +297,3 @@ _FINDERS: dict[Rule, Callable[[str], Found | None]] = {
     "last line": _closing_line,
     "whole text": lambda body: trimmed(body, 0, len(body)),
 }
-
-
-# --- multiple choice -------------------------------------------------------------------------------------------------
-
-_CHOICE_START = re.compile(
-    r"\W{0,12}(?i:option |choice |answer:? ?)?\W{0,6}([A-HJ]|I(?! [a-z]))(?=$|[^\w'’]|_)(?!\}? ?[-+=*/^_])"
-)
-_CHOICE_WORD = re.compile(r"(?<![\w'’])([A-HJ])(?![\w'’])(?! [a-z]+ly\b)")
-_OPTION = re.compile(r"(?:option|choice|answer) ?$", re.IGNORECASE)
-_ARTICLE = re.compile(r"A [a-z]{2,}")
-
-
-def extract_choice(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extraction | None:
-    """The option letter, A to J, that ``text`` settles on; None where it names none.
-
-    The answer found by :func:`extract_answer` counts if it starts with a letter ("(B) 300", "D. because ..."); else the
-    last letter standing by itself in the last line, articles ("A circle") left out.
-    """
-    found = extract_answer(text, rules)
-    if found is None:
-        return None
-    content = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox|rm|bf)\b", " ", found.text[:400])
-    start = _CHOICE_START.match(content)
-    if start and not _ARTICLE.match(content, start.start(1)):
-        return Extraction(start.group(1), found.start, found.end, found.rule)
-    if found.rule in ("boxed", "tag", "hashes", "A:", "whole text"):
-        return None
-    first, last = _last_line(text)
-    named = _CHOICE_WORD.finditer(text, first, last)
-    letters = [
-        m
-        for m in named
-        if _OPTION.search(text, max(first, m.start() - 9), m.start()) or not _ARTICLE.match(text, m.start())
-    ]
-    return Extraction(letters[-1].group(1), *letters[-1].span(1), "last line") if letters else None

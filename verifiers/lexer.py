@@ -9,20 +9,22 @@ One pass, no backtracking: every character is looked at a bounded number of time
 import re
 
 from verifiers.boxes import matching_brace
+from verifiers.commands import ACCENTS, CONSTANTS, ESCAPED, RENAMED, SKIPPED, SPACING, TEXTUAL, WITH_ARGUMENT, Token
 from verifiers.nodes import Unreadable
+from verifiers.units import measure
 from verifiers.words import ATTACHED, FUNCTIONS, GREEK, ONLY_LATEX, ORDINALS, PLAIN_GREEK, SEPARATORS, UNITS, vocabulary
 
 MAX_TOKENS = 800
 MAX_LEVELS = 6
 
-Token = tuple[str, str]
-
-_GROUPED = r"\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\s?\\[!,]\s?|\\[,!]\s?|\{\\,\})\d{3})+(?!\d)"
+_GROUPED = r"\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\s?\\[!,]\s?|\\[,!]\s?|\{\\,\}|\\[ ;:]|~)\d{3})+(?!\d)"
 _PLAIN_GROUPED = r"\d{1,3}(?:,\d{3})+(?![\d,])"
 _DIGITS = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4}(?![\w.]))?"
 _NUMBER = re.compile(rf"{_GROUPED}(?:\.\d+)?|{_DIGITS}")
 _NUMBER_COMMAS = re.compile(rf"(?:{_GROUPED}|{_PLAIN_GROUPED})(?:\.\d+)?|{_DIGITS}")
 _REPEATING = re.compile(r"(\d*\.\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
+_GOES_ON = re.compile(r"(\d*\.\d{0,12}?)(?:(\d)\2{2,20}|(\d{2,6})\3{1,6})(?:\.\.\.+|\\[lc]?dots)$")  # "0.333..."
+_HEXADECIMAL = re.compile(r"\d[0-9A-F]*[A-F][0-9A-F]*(?=_\{?\d)|[A-F]+\d[0-9A-F]*(?=_\{?\d)", re.IGNORECASE)
 _OTHER_GROUPED = re.compile(r"[-+]?\d{1,3}(?:(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)(?:\.\d+)?")
 _DOT_GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?|[-+]?\d{1,3}\.\d{3},\d{1,2}")
 _TIMES_TEN = re.compile(r"\s*10\s*\^")
@@ -30,60 +32,9 @@ _WORD = re.compile(r"[A-Za-z]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?\s*|\\(.)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([A-Za-z]+)\*?\}(?:\s*\{[^{}]{0,40}\}|\s*\[[^\]]{0,40}\])?")
 _HALF_DAY = re.compile(r"\b([aApP])\.\s?[mM]\b\.?")
+_BLACKBOARD = re.compile(r"\\(?:mathbb|mathds|Bbb)\s*\{?\s*([A-Z])\s*\}?")
 _LONG_OP = re.compile(r"<=|>=|!=|<>|==|\*\*|->|=>|\.\.\.+|:=")
 _OPS = {"<=": "≤", ">=": "≥", "!=": "≠", "<>": "≠", "==": "=", ":=": "=", "**": "^", "->": "→", "=>": "⇒"}
-
-_SKIPPED = frozenset(
-    vocabulary(
-        "displaystyle textstyle scriptstyle limits nolimits left right big Big bigg Bigg bigl bigr Bigl "
-        "Bigr biggl biggr Biggl Biggr middle quad qquad hspace vspace phantom hphantom vphantom "
-        "mathstrut strut nonumber noindent centering small large hline rm it bf sf cal tt hfill null "
-        "protect allowbreak"
-    )
-)
-_TEXTUAL = frozenset(
-    vocabulary(
-        "text mbox textbf textit textrm textnormal textsf texttt textup mathrm mathbf mathit mathsf "
-        "mathtt mathcal mathfrak operatorname hbox emph boldsymbol bm pmb mathnormal mathop underline"
-    )
-)
-_ACCENTS = frozenset(
-    vocabulary(
-        "overline bar vec hat tilde widehat widetilde overrightarrow dot ddot overleftrightarrow overarc wideparen"
-    )
-)
-_RENAMED: dict[str, Token] = {
-    "cdot": ("op", "*"), "times": ("op", "*"), "ast": ("op", "*"), "div": ("op", "/"), "bullet": ("op", "*"),
-    "le": ("op", "≤"), "leq": ("op", "≤"), "leqslant": ("op", "≤"), "ge": ("op", "≥"), "geq": ("op", "≥"),
-    "geqslant": ("op", "≥"), "lt": ("op", "<"), "gt": ("op", ">"), "ne": ("op", "≠"), "neq": ("op", "≠"),
-    "approx": ("op", "≈"), "simeq": ("op", "≈"), "cong": ("op", "≈"), "sim": ("op", "∼"), "equiv": ("op", "≡"),
-    "in": ("op", "∈"), "notin": ("op", "∉"), "to": ("op", "→"), "rightarrow": ("op", "→"),
-    "longrightarrow": ("op", "→"),
-    "Rightarrow": ("op", "⇒"), "Longrightarrow": ("op", "⇒"),
-    "longleftrightarrow": ("op", "⇔"), "implies": ("op", "⇒"), "iff": ("op", "⇔"),
-    "mapsto": ("op", "→"), "pm": ("op", "±"), "mp": ("op", "∓"), "cup": ("op", "∪"), "cap": ("op", "∩"),
-    "bigcup": ("op", "∪"), "setminus": ("op", "∖"), "backslash": ("op", "∖"), "lbrace": ("op", "\\{"),
-    "rbrace": ("op", "\\}"), "lbrack": ("op", "["), "rbrack": ("op", "]"), "lparen": ("op", "("), "rparen": ("op", ")"),
-    "langle": ("op", "⟨"), "rangle": ("op", "⟩"), "lfloor": ("op", "⌊"), "rfloor": ("op", "⌋"), "lceil": ("op", "⌈"),
-    "rceil": ("op", "⌉"), "lvert": ("op", "|"), "rvert": ("op", "|"), "vert": ("op", "|"), "mid": ("op", "|"),
-    "Vert": ("op", "‖"), "lVert": ("op", "‖"), "rVert": ("op", "‖"), "colon": ("op", ":"), "prime": ("op", "'"),
-    "ldots": ("sym", "…"), "dots": ("sym", "…"), "cdots": ("sym", "…"), "dotsc": ("sym", "…"), "dotsb": ("sym", "…"),
-    "circ": ("op", "°"), "degree": ("op", "°"), "deg": ("op", "°"), "pi": ("const", "pi"), "infty": ("const", "inf"),
-    "infin": ("const", "inf"), "imath": ("const", "i"), "emptyset": ("sym", "∅"), "varnothing": ("sym", "∅"),
-    "land": ("op", ","), "wedge": ("op", ","), "lor": ("op", ","), "vee": ("op", ","), "euro": ("text", "euro"),
-    "pounds": ("text", "gbp"), "yen": ("text", "yen"), "rupee": ("text", "rupee"), "cents": ("text", "cents"),
-    "And": ("op", ","), "tfrac": ("func", "frac"), "dfrac": ("func", "frac"), "cfrac": ("func", "frac"),
-    "frac": ("func", "frac"), "binom": ("func", "binom"), "dbinom": ("func", "binom"), "tbinom": ("func", "binom"),
-    "choose": ("op", "choose"), "over": ("op", "over"), "mod": ("op", "mod"), "bmod": ("op", "mod"),
-    "pmod": ("op", "pmod"), "int": ("big", "int"), "sum": ("big", "sum"),
-    "prod": ("big", "prod"), "lim": ("big", "lim"),
-    "iint": ("big", "int"), "oint": ("big", "int"), "cr": ("op", "\\\\"), "newline": ("op", "\\\\"),
-    "permille": ("op", "‰"), "textdegree": ("op", "°"), "textdollar": ("text", "dollar"), "not": ("op", "not"),
-}  # fmt: skip
-_ESCAPED = {"{": "\\{", "}": "\\}", "|": "‖", "%": "%", "\\": "\\\\", "_": "_", "&": "&"}
-_SPACING = frozenset(",;:!> ~/-@\n")
-_BLACKBOARD = re.compile(r"\\(?:mathbb|mathds|Bbb)\s*\{?\s*([A-Z])\s*\}?")
-_CONSTANTS = {"pi": ("const", "pi"), "Pi": ("sym", "Pi"), "infinity": ("const", "inf"), "oo": ("const", "inf")}
 
 
 class Lexer:
@@ -111,6 +62,9 @@ class Lexer:
             character = text[at]
             if character == " " or character == "~":
                 at += 1
+            elif character.isalnum() and (digits := _HEXADECIMAL.match(text, at)):
+                self.tokens.append(("numeral", digits.group().upper()))
+                at = digits.end()
             elif character.isdigit() or (character == "." and text[at + 1 : at + 2].isdigit()):
                 at = self.number(at)
             elif character == "\\":
@@ -126,6 +80,10 @@ class Lexer:
         if repeating:
             self.tokens.append(("num", f"{repeating.group(1)}({repeating.group(2)})"))
             return repeating.end()
+        goes_on = _GOES_ON.match(self.text, at)
+        if goes_on:
+            self.tokens.append(("num", f"{goes_on.group(1)}({goes_on.group(2) or goes_on.group(3)})"))
+            return goes_on.end()
         pattern = _NUMBER_COMMAS if self.commas and self.depth == 0 else _NUMBER
         found = pattern.match(self.text, at)
         if found is None or not found.group().isascii():
@@ -176,25 +134,25 @@ class Lexer:
     def escaped(self, character: str, end: int) -> int:
         if character == "$":
             self.tokens.append(("text", "dollar"))
-        elif character in _ESCAPED:
+        elif character in ESCAPED:
             self.depth += (character == "{") - (character == "}")
-            self.tokens.append(("op", _ESCAPED[character]))
+            self.tokens.append(("op", ESCAPED[character]))
         elif character in "()[]":
             pass  # formula delimiters left inside
-        elif character not in _SPACING:
+        elif character not in SPACING:
             raise Unreadable(f"\\{character}")
         return end
 
     def named(self, name: str, end: int) -> int:
-        if name in _SKIPPED:
-            if name in ("hspace", "vspace", "phantom", "hphantom") and self.text[end : end + 1] == "{":
+        if name in SKIPPED:
+            if name in WITH_ARGUMENT and self.text[end : end + 1] == "{":
                 return max(end, matching_brace(self.text, end) + 1)
             return self.delimiter(name, end)
-        if name in _TEXTUAL:
+        if name in TEXTUAL:
             return self.textual(name, end)
-        if name in _RENAMED:
-            self.tokens.append(_RENAMED[name])
-        elif name in _ACCENTS:
+        if name in RENAMED:
+            self.tokens.append(RENAMED[name])
+        elif name in ACCENTS:
             self.tokens.append(("accent", "bar" if name in ("overline", "bar") else name))
         elif name in FUNCTIONS:
             self.tokens.append(("func", FUNCTIONS[name]))
@@ -233,7 +191,9 @@ class Lexer:
             self.tokens.append(("numeral", words))  # a numeral in a base above ten
         elif re.search(r"[A-Za-z]{3,}|[ap]m\b", content) and not re.search(r"[\\^_=]", content):
             self.words_between(content)
-        elif content.strip():
+        elif self.tokens and measure(words) is not None and name not in ("operatorname", "mathbf"):
+            self.tokens.append(("text", words))  # "3 \\text{ m/s}"
+        elif content.strip(" .,;"):
             self.tokens.extend(Lexer(content.strip(), self.commas and self.depth == 0, self.level + 1).run())
         return close + 1
 
@@ -298,8 +258,8 @@ class Lexer:
             self.tokens.append(("op", "mod"))
         elif word in ("USD", "EUR", "GBP"):
             self.tokens.append(("text", lower))
-        elif word in _CONSTANTS:
-            self.tokens.append(_CONSTANTS[word])
+        elif word in CONSTANTS:
+            self.tokens.append(CONSTANTS[word])
         elif word in FUNCTIONS and word not in ONLY_LATEX:
             self.tokens.append(("func", FUNCTIONS[word]))
         elif word in PLAIN_GREEK or len(word) == 1:
@@ -326,7 +286,7 @@ def _split_run(word: str) -> list[Token] | None:
     letters = 0
     for function, letter in _SEGMENTS.findall(word):
         letters += bool(letter)
-        tokens.append(_CONSTANTS.get(function) or ("func", function) if function else ("sym", letter))
+        tokens.append(CONSTANTS.get(function) or ("func", function) if function else ("sym", letter))
     return tokens if letters <= 3 and (letters < len(word) or word.islower() or word.isupper()) else None
 
 

@@ -26,6 +26,7 @@ CLOSERS = {
     "⌊": ("⌋",),
     "⌈": ("⌉",),
 }
+RELATIONS = frozenset("=<>≤≥≠≈≡∈∉→∼⇔")
 _MATRICES = frozenset(
     vocabulary("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix psmallmatrix bsmallmatrix array")
 )
@@ -106,6 +107,8 @@ def bracket(parser: "Parser", opening: str) -> Node:
     bars, parser.bars = parser.bars, 0
     if parser.depth > MAX_DEPTH:
         raise Unreadable(f"more than {MAX_DEPTH} levels deep")
+    if opening == "\\{":
+        parser.at += builder(parser)
     inner = parser.list_until((*CLOSERS[opening], "choose", "over"))
     if parser.is_op("choose", "over"):
         name = parser.peek()[1]
@@ -126,6 +129,16 @@ def bracket(parser: "Parser", opening: str) -> Node:
         return inner
     # "]0, 1[" is the French way to write the open interval.
     return Node("group", items, ("(" if opening == "]" else opening) + (")" if closing == "[" else closing))
+
+
+def builder(parser: "Parser") -> int:
+    """The tokens of "x |", "x :" or "x ∈ ℝ |" at the start of a set that is given by a condition, else 0."""
+    tokens = parser.tokens[parser.at : parser.at + 4]
+    if len(tokens) < 4 or tokens[0][0] != "sym":
+        return 0
+    if tokens[1:3] == [("op", "∈"), ("sym", "set R")] and tokens[3] in (("op", "|"), ("op", ":")):
+        return 4
+    return 2 if tokens[1] in (("op", "|"), ("op", ":")) else 0
 
 
 def bars_around(parser: "Parser", bar: str) -> Node:
@@ -175,6 +188,9 @@ def applied(parser: "Parser", name: str) -> Node:
             raise Unreadable(f"{name} of nothing")
     else:
         args = (bare_argument(parser),)
+    if name == "cis":
+        parts = Node("func", args, "cos"), Node("mul", (Node("const", (), "i"), Node("func", args, "sin")))
+        return Node("add", parts)
     applied = Node("func", (*args, base) if base is not None else args, name)
     return applied if exponent is None else Node("pow", (applied, exponent))
 
@@ -215,7 +231,7 @@ def bound(parser: "Parser") -> tuple[Node, str]:
         return ZERO, ""
     first = parser.expression(0)
     variable = ""
-    if parser.take("=", "→", "⇒", "∈") and first.op == "sym":
+    if parser.take("=", "→", "⇒", "∈") and first.op in ("sym", "const"):  # i may be an index
         first, variable = parser.expression(0), str(first.value)
     parser.expect("}")
     return first, variable

@@ -6,14 +6,16 @@ digits as TeX does, while ``\\sqrt13`` and ``2^10`` take the whole number, as th
 """
 
 from verifiers import operands
-from verifiers.lexer import Token, tokenize
+from verifiers.commands import Token
+from verifiers.lexer import tokenize
 from verifiers.nodes import ZERO, Node, Unreadable, height, number
-from verifiers.operands import ADD, CLOSERS, MAX_DEPTH, MULTIPLY, POWER, SIGN, product
-from verifiers.words import FILLERS, MULTIPLIERS, ORDINALS, UNITS
+from verifiers.operands import ADD, CLOSERS, MAX_DEPTH, MULTIPLY, POWER, RELATIONS, SIGN, product
+from verifiers.quantities import clock, degrees, measured
+from verifiers.spoken import spoken
+from verifiers.words import FILLERS, ORDINALS
 
 MAX_HEIGHT = 60  # of the tree: chains such as 1/2/3/... nest without brackets
 
-RELATIONS = frozenset("=<>≤≥≠≈≡∈∉→∼⇔")
 _SETOPS = {"∪": "cup", "∩": "cap", "∖": "minus"}
 END: Token = ("end of text", "")
 
@@ -119,65 +121,17 @@ class Parser:
         return tree
 
     def side(self) -> Node:
-        left = self.measured()
+        left = measured(self)
         while self.peek()[0] == "op" and self.peek()[1] in _SETOPS:
             name = _SETOPS[self.peek()[1]]
             self.at += 1
-            left = Node("setop", (left, self.measured()), name)
+            left = Node("setop", (left, measured(self)), name)
         if self.is_op(":"):
             parts = [left]
             while self.take(":"):
-                parts.append(self.measured())
-            return self.clock(parts) or Node("ratio", tuple(parts))
+                parts.append(measured(self))
+            return clock(self, parts) or Node("ratio", tuple(parts))
         return left
-
-    def clock(self, parts: list[Node]) -> Node | None:
-        """A time of day, "2:30" or "14:05 pm": read off the digits, since 2:05 is no ratio."""
-        digits = [value for kind, value in self.tokens[: self.at] if kind == "num"]
-        half = str(parts[-1].value).lower().replace(".", "") if parts[-1].op == "unit" else ""
-        if self.at < len(self.tokens) - 1 or len(parts) != 2 or len(digits) != 2 or len(digits[1]) != 2:
-            return None
-        if not (digits[0].isdigit() and digits[1].isdigit()):
-            return None
-        if half not in ("", "am", "pm") or len(digits[0]) > 2 or int(digits[0]) > 23 or int(digits[1]) > 59:
-            return None
-        hour = int(digits[0]) % 12 + 12 * (half == "pm") if half else int(digits[0])
-        return Node("clock", (parts[0], parts[1]), (hour * 60 + int(digits[1]), half))
-
-    def measured(self) -> Node:
-        """An expression and the unit after it; words before it that say nothing are passed over."""
-        lead: list[str] = []
-        while self.peek()[0] == "text":
-            lead.append(self.peek()[1])
-            self.at += 1
-        if lead and (
-            self.peek() == END or (self.peek()[0] == "op" and self.peek()[1] in (*RELATIONS, *",;)]:", "}", "\\}"))
-        ):
-            return Node("text", (), " ".join(lead))
-        if any(word.lower() not in FILLERS and word.lower() not in UNITS for word in lead):
-            raise Unreadable(f"words before mathematics: {' '.join(lead)[:60]}")
-        value = self.expression(0)
-        words = self.unit_words()
-        if not words and lead and UNITS.get(lead[-1].lower(), ("",))[0].startswith("money"):
-            words = [lead[-1].lower()]
-        return _with_unit(value, words) if words else value
-
-    def unit_words(self) -> list[str]:
-        """ "miles", "cm^2", "square units", "m / s": words, powers and slashes up to the next separator."""
-        words: list[str] = []
-        while True:
-            kind, value = self.peek()
-            if kind == "text":
-                words.append(value)
-            elif words and kind == "op" and value in ("/", "^", "{", "}", "*", "-", ".", "(", "'", "!"):
-                if value == "(" and self.tokens[self.at + 1] == ("op", "mod"):
-                    return words
-                words.append({"{": "", "}": ""}.get(value, value))
-            elif words and value and (kind in ("num", "sym") or (value == ")" and words.count("(") > words.count(")"))):
-                words.append(value)
-            else:
-                return [word for word in words if word]
-            self.at += 1
 
     # --- expressions
 
@@ -253,7 +207,7 @@ class Parser:
                 left = Node("percent", (left,)) if value == "%" else Node("div", (left, number(1000)))
             elif value == "°":
                 self.at += 1
-                left = self.degrees(left)
+                left = degrees(self, left)
             elif value == "'" and left.op == "sym":
                 self.at += 1
                 left = left._replace(value=f"{left.value}'")
@@ -262,21 +216,14 @@ class Parser:
             else:
                 return left
 
-    def degrees(self, left: Node) -> Node:
-        kind, value = self.peek()
-        if kind == "sym" and value in ("C", "F", "K"):
-            self.at += 1
-            return _with_unit(left, ["°" + value])
-        return Node("degree", (left,))
-
     def power(self, base: Node) -> Node:
         self.at += 1
         if self.is_op("°"):
             self.at += 1
-            return self.degrees(base)
+            return degrees(self, base)
         if self.is_op("{") and self.tokens[self.at + 1] == ("op", "°") and self.tokens[self.at + 2] == ("op", "}"):
             self.at += 3
-            return self.degrees(base)
+            return degrees(self, base)
         braced = self.take("{", "\\{")
         kind, value = self.peek()
         if kind == "text" and value.lower() in ORDINALS:
@@ -305,6 +252,8 @@ class Parser:
         if left.op == "sym":
             return left._replace(value=f"{left.value}_{label}")
         previous = [value for kind, value in self.tokens[: self.at] if kind in ("num", "numeral")]
+        said = spoken(label.lower())
+        label = str(said[0]) if said is not None and not said[1] else label  # "1011 base two"
         if left.op == "num" and label.isdigit() and 2 <= int(label) <= 36 and previous:
             digits = previous[0] if len(previous) == 1 else previous[-2]
             return left if int(label) == 10 else Node("base", (), (digits, int(label)))
@@ -333,18 +282,3 @@ class Parser:
 
 def _quotient(left: Node, right: Node, sign: str) -> Node:
     return Node("div", (left, right)) if sign == "/" else Node("func", (left, right), "mod")
-
-
-def _with_unit(value: Node, words: list[str]) -> Node:
-    """The value times "million" and its kind; percent and degree words as their signs; anything else as a unit."""
-    while words and words[0].lower() in MULTIPLIERS:
-        value = Node("mul", (value, number(MULTIPLIERS[words[0].lower()])))
-        words = words[1:]
-    if not words:
-        return value
-    name = " ".join(words).lower()
-    if name in ("percent", "percentage", "per cent", "pct", "percents", "percentage points"):
-        return Node("percent", (value,))
-    if name in ("degrees", "degree", "deg"):
-        return Node("degree", (value,))
-    return Node("unit", (value,), " ".join(words))

@@ -232,7 +232,7 @@ def _big(node: Node) -> Node:
     name = str(variable.value)
 
     def substituted(value: Node) -> Node:
-        return prepared(rewrite(body, lambda n: value if n.op == "sym" and n.value == name else None))
+        return prepared(rewrite(body, lambda n: value if n.op in ("sym", "const") and n.value == name else None))
 
     low, high = exact(lower), exact(upper)
     if node.value in ("sum", "prod") and low is not None and high is not None and (low, high) != (0, 0):

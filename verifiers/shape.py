@@ -4,7 +4,8 @@ import re
 from fractions import Fraction
 
 from verifiers.nodes import HALF, Node, key, number, rewrite, symbols, walk
-from verifiers.scalar import same_value
+from verifiers.quantities import summed
+from verifiers.scalar import exact, same_value
 from verifiers.words import UNITS
 
 Item = tuple[str | None, Node]  # a solution and, for "x = 2", its name
@@ -31,6 +32,10 @@ def core(node: Node) -> Node:
     while True:
         if node.op in ("group", "list") and not node.args:
             return Node("sym", (), "∅")
+        if node.op == "list" and node.args[0].op == "unit" and (sum_of_units := summed(node.args)) is not None:
+            return sum_of_units
+        if node.op == "mul" and [a.op for a in node.args] == ["sym", "group"] and node.args[1].value == "()":
+            return node.args[1]  # "P(3, 4)": a point and its name
         if node.op == "neg" and node.args[0].op == "base" and isinstance(node.args[0].value, tuple):
             digits, base = node.args[0].value
             return Node("base", (), (f"-{digits}", base))
@@ -102,9 +107,19 @@ def name(node: Node) -> str | None:
     """The name of a quantity, such as x, f(x), |AB|, x_1, A:B or NO/BO; None for an expression with numbers or sums."""
     if node.op == "group":
         return key(node) if all(name(a) is not None for a in node.args) else None
+    if node.op == "text":
+        return plain_words(str(node.value))
+    node = rewrite(node, _inverse)
     if {n.op for n in walk(node)} - {"sym", "mul", "div", "ratio", "func", "const", "group"} or not symbols(node):
         return None
     return key(node)
+
+
+def _inverse(node: Node) -> Node | None:
+    """The inverse function in ``f^{-1}(x)`` as a symbol of its own."""
+    if node.op == "pow" and node.args[0].op == "sym" and node.args[1] == Node("neg", (number(1),)):
+        return Node("sym", (), f"{node.args[0].value}^-1")
+    return None
 
 
 def stated(statement: Node) -> Node | None:
@@ -127,6 +142,8 @@ def items(node: Node) -> list[Item]:
         value, called = stated(node), name(node.args[0]) or name(node.args[1])
         if value is not None:
             return [(called, inner) for _, inner in items(value)]
+    if node.op == "chain" and node.value == ("∈",) and node.args[1].op == "group" and node.args[1].value == "{}":
+        return [(name(node.args[0]), inner) for _, inner in items(node.args[1])]
     if any(n.op == "pm" for n in walk(node)):
         return [(None, rewrite(node, lambda n, s=s: signed(n, s))) for s in (1, -1)]  # type: ignore[misc]
     return [(None, node)]
@@ -138,6 +155,16 @@ def signed(node: Node, sign: int) -> Node | None:
     left, right = (rewrite(a, lambda n: signed(n, sign)) for a in node.args)
     plus = (sign > 0) == (node.value == "±")
     return Node("add", (left, right if plus else Node("neg", (right,))))
+
+
+def coordinates(node: Node) -> Node:
+    """ "(x, y) = (1, 2)" as the list x = 1, y = 2; the node itself elsewhere."""
+    if all_equal(node) and len(node.args) == 2 and all(a.op == "group" and a.value == "()" for a in node.args):
+        left, right = node.args
+        if len(left.args) == len(right.args) and name(left) is not None:
+            pairs = zip(left.args, right.args, strict=True)
+            return Node("list", tuple(Node("chain", pair, ("=",)) for pair in pairs))
+    return node
 
 
 def names(items: list[Item]) -> list[str]:
@@ -197,12 +224,20 @@ def spread(node: Node, seed: Node) -> Node | None:
 
 
 def lettered(value: Node, kind: str) -> tuple[Node, str]:
-    """A number times a letter that is a unit, "1 m", as the number and its unit."""
-    if not kind and value.op == "mul" and len(value.args) == 2 and value.args[1].op == "sym":
-        letter = str(value.args[1].value)
-        if letter in UNITS and not symbols(value.args[0]):
-            return value.args[0], letter
-    return value, kind
+    """A number times letters that are units, "1 m" or "9.8 m/s^2", as the number and its unit."""
+    letters = sorted(symbols(value))
+    if kind or not letters or not all(letter in UNITS for letter in letters):
+        return value, kind
+    if value.op == "mul" and len(value.args) == 2 and value.args[1].op == "sym" and not symbols(value.args[0]):
+        return value.args[0], letters[0]
+    ones = exact(rewrite(value, lambda n: number(1) if n.op == "sym" else None))
+    powers = []
+    for letter in letters:
+        doubled = rewrite(value, lambda n, x=letter: number(1 + (n.value == x)) if n.op == "sym" else None)  # type: ignore[misc]
+        grown = exact(Node("div", (doubled, number(ones or 1))))
+        power = next((k for k in range(-3, 4) if grown == Fraction(2) ** k), 0)
+        powers.append(f"{letter} ^ {power}" if power > 0 else f"/ {letter} ^ {-power}")
+    return (number(ones), " ".join(sorted(powers, reverse=True))) if ones else (value, kind)
 
 
 def residue(statement: Node) -> Node:
@@ -216,7 +251,7 @@ def same_mark(a: Node, b: Node) -> bool:
     """Whether two numerals have the same digits and base, or two times of day agree with "am" and "pm" where given."""
     (first_a, second_a), (first_b, second_b) = _pair(a), _pair(b)
     if a.op == "base":
-        return second_a == second_b and str(first_a).lstrip("0") == str(first_b).lstrip("0")
+        return second_a == second_b and str(first_a).lstrip("0").upper() == str(first_b).lstrip("0").upper()
     assert isinstance(first_a, int)
     assert isinstance(first_b, int)
     return first_a == first_b or ("" in (second_a, second_b) and (first_a - first_b) % 720 == 0)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from verifiers.choices import extract_choice
 from verifiers.equal import Decision, choice, decide, read, same_numbers
-from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer, extract_choice
+from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer
 from verifiers.policy import DEFAULT_POLICY, Policy
 from verifiers.solution import Problem, Solution, Verdict
 

@@ -18,7 +18,7 @@ FUNCTIONS = {
     "acosh": "arccosh", "arctanh": "arctanh", "artanh": "arctanh", "atanh": "arctanh",
     "gcd": "gcd", "lcm": "lcm", "min": "min", "max": "max", "det": "det", "floor": "floor", "ceil": "ceil",
     "Re": "Re", "Im": "Im", "arg": "arg", "sgn": "sgn", "sign": "sgn", "deg": "deg", "dim": "dim", "ker": "ker",
-    "sup": "sup", "inf": "inf", "Pr": "Pr",
+    "sup": "sup", "inf": "inf", "Pr": "Pr", "cis": "cis",
 }  # fmt: skip
 ONLY_LATEX = {"tg", "inf", "min", "deg", "dim", "ker", "sup", "Pr", "Re", "Im", "arg", "sec"}
 
@@ -48,15 +48,10 @@ ORDINALS = frozenset({"st", "nd", "rd", "th"})
 
 NO_SOLUTION = frozenset({"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "none"})
 
-NUMBER_WORDS = {
-    word: Fraction(value)
-    for value, word in enumerate(
-        vocabulary(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-            "sixteen seventeen eighteen nineteen twenty"
-        )
-    )
-}
+REALS = frozenset(
+    {"all real numbers", "all reals", "any real number", "set of all real numbers", "set of real numbers"}
+)
+
 MULTIPLIERS = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
     "hundreds": 100, "thousands": 10**3, "millions": 10**6, "billions": 10**9,

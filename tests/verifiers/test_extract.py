@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifiers.extract import extract_answer, extract_choice
+from verifiers.extract import extract_answer
 
 
 @pytest.mark.parametrize(
@@ -65,24 +65,6 @@ def test_order_of_preference_is_the_callers() -> None:
 def test_blank_or_draft_only(text: str) -> None:
     found = extract_answer(text)
     assert found is None or "<think>" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        (r"\boxed{\text{(C)}}", "C"),
-        ("So the answer is (B) 300.", "B"),
-        ("### Final Answer: **(D)**\nThanks", "D"),
-        ("It is not A, so I think it's B", "B"),
-        ("D. it cannot be A or B", "D"),
-        ("A circle has no corners", None),
-        (r"\boxed{12}", None),
-        ("The option is C because of B's weight.", "C"),
-    ],
-)
-def test_choice(text: str, letter: str | None) -> None:
-    found = extract_choice(text)
-    assert (found.text if found else None) == letter
 
 
 @given(st.text(alphabet="\\boxed{}$A: answeris#*<>/think\n .1", max_size=80))

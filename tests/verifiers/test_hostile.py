@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verifiers.choices import extract_choice
 from verifiers.equal import decide
-from verifiers.extract import extract_choice
 from verifiers.solution import Problem
 from verifiers.steps import check_step
 from verifiers.verify import verify

@@ -15,6 +15,7 @@ from verifiers.shape import (
     composite,
     coordinates,
     core,
+    different_names,
     entries,
     is_collection,
     is_sequence,
@@ -29,6 +30,7 @@ from verifiers.shape import (
     same_mark,
     set_like,
     stated,
+    unconditioned,
 )
 from verifiers.spoken import spoken
 from verifiers.units import measure
@@ -50,9 +52,8 @@ class Comparison:
         self.rung: Rung = "canonical form"
         self.detail = ""
 
-    def note(self, rung: str) -> None:
-        if _COST[rung] > _COST[self.rung]:
-            self.rung = rung  # type: ignore[assignment]
+    def note(self, rung: Rung) -> None:
+        self.rung = max(self.rung, rung, key=lambda each: _COST[each])
 
     def differ(self, why: str) -> bool:
         self.detail = self.detail or why
@@ -61,6 +62,7 @@ class Comparison:
     def same(self, a: Node, b: Node) -> bool | None:
         """True, False, or None where it cannot be told."""
         a, b = core(a), core(b)
+        a, b = (a if b.op == "list" else unconditioned(a)), (b if a.op == "list" else unconditioned(b))
         if a == b:
             return True
         if (a.op == "clock") != (b.op == "clock"):
@@ -100,13 +102,14 @@ class Comparison:
         kinds = {kind_a, kind_b}
         if "%" in kinds:
             return self.same_percent(value_a, value_b, kind_a, kind_b)
-        if kinds == {"°", ""}:
-            radians = [
-                Node("degree", (value,)) if kind else value for value, kind in ((value_a, kind_a), (value_b, kind_b))
-            ]
-            return (self.policy.degrees_optional and self.value(value_a, value_b)) or self.value(*radians)
         if "°" in kinds:
-            return self.differ("an angle and another measure")
+            sides = ((value_a, kind_a), (value_b, kind_b))
+            angles = [Node("degree", (value,)) if kind == "°" else value for value, kind in sides]
+            if "" in kinds:
+                return (self.policy.degrees_optional and self.value(value_a, value_b)) or self.value(*angles)
+            if measure(max(kinds - {"°"})) != measure("rad"):
+                return self.differ("an angle and another measure")
+            return self.value(*angles)
         if "" in kinds:
             if not self.policy.units_optional:
                 return self.differ("one has a unit and the other has none")
@@ -162,6 +165,8 @@ class Comparison:
         left, right = real_set(a), real_set(b)
         if left is None or right is None:
             return None
+        if len({frozenset(unknowns) for side in (a, b) if (unknowns := symbols(side) - {"set R", "∅"})}) == 2:
+            return self.differ("sets of different unknowns")
         self.note("structure")
         verdict = same_set(left, right)
         return self.differ("different sets of reals") if verdict is False else verdict
@@ -218,7 +223,7 @@ class Comparison:
         """Solutions in any order, named ("x = 2, y = 3") or not; a bare list may also stand for a tuple, in order."""
         self.note("structure")
         a, b = (coordinates(a) if b.op == "list" else a), (coordinates(b) if a.op == "list" else b)
-        items_a, items_b = items(a), items(b)
+        items_a, items_b = self.distinct(a), self.distinct(b)
         named_a, named_b = names(items_a), names(items_b)
         if items_a and items_b and bool(named_a) != bool(named_b) and not self.policy.names_optional:
             return self.differ("only one names its values")
@@ -227,6 +232,8 @@ class Comparison:
             other = items_b if tupled is a else items_a
             if len(other) > 1 and (tupled.value == "()" and "{}" not in (a.value, b.value)):
                 return self.all_same(tuple(v for _, v in other), tupled.args)
+        if different_names(items_a, items_b):
+            return self.differ("values of different names")
         if named_a and named_b:
             return self.matched(items_a, items_b, names=True)
         if self.policy.ordered_lists and "{}" not in (a.value, b.value):
@@ -235,7 +242,6 @@ class Comparison:
 
     def matched(self, left: list[Item], right: list[Item], *, names: bool) -> bool | None:
         """Whether each item has an equal partner on the other side."""
-        left, right = self.without_repeats(left), self.without_repeats(right)
         if len(left) != len(right):
             return self.differ(f"{len(left)} values and {len(right)} values")
         if len(left) > MAX_ITEMS:
@@ -260,16 +266,17 @@ class Comparison:
         inner.rung = self.rung
         return inner
 
-    def without_repeats(self, items: list[Item]) -> list[Item]:
-        """Each solution once: "15 39/40 or 639/40" is one; but "75, 75" stays two, for it is no set."""
-        if len(items) > MAX_ITEMS:
-            return list({item_key(item): item for item in items}.values())
+    def distinct(self, node: Node) -> list[Item]:
+        """The solutions that a node lists, each once: "15 39/40 or 639/40" is one; but "75, 75" stays two, for it is no
+        set, and so do equal values of names ("p = 5, q = 2; p = 7, q = 2")."""
+        listed = items(node)
+        if len(listed) > MAX_ITEMS:
+            return list({item_key(item): item for item in listed}.values())
         kept: list[Item] = []
-        for name, value in items:
-            if not any(name == other_name and self.quietly().same(value, other) for other_name, other in kept):
+        for name, value in listed:
+            if name is not None or not any(self.quietly().same(value, other) for _, other in kept):
                 kept.append((name, value))
-        said_twice = len(kept) == 1 and len({item_key(item) for item in items}) == 1
-        return items if said_twice else kept
+        return listed if len(kept) == len({item_key(item) for item in listed}) == 1 else kept
 
     # --- statements
 
@@ -295,10 +302,8 @@ class Comparison:
     def same_chains(self, a: Node, b: Node) -> bool | None:
         if all_equal(a) and all_equal(b):
             return self.same_equations(a, b)
-        if len(a.args) == len(b.args) == 2:
-            sign_a, sign_b = a.value[0], b.value[0]  # type: ignore[index]
-            if sign_a in ORDER and sign_b in ORDER:
-                return self.same_inequality(a, b)
+        if len(a.args) == len(b.args) == 2 and {a.value[0], b.value[0]} <= set(ORDER):  # type: ignore[index]
+            return self.same_inequality(a, b)
         if a.value == b.value and len(a.args) == len(b.args):
             return self.all_same(a.args, b.args)
         return self.differ("different statements")

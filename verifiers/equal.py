@@ -51,12 +51,16 @@ class Reading:
 
 _PLAIN = re.compile(r"-?(?:\d{1,300}|\d{1,3}(?:,\d{3}){1,20})(?:\.\d{1,300})?")
 _COMMAS = re.compile(r"\d,\d")
+_ZEROS = re.compile(r",0\d")  # "7,425,000" is no list
 _DECIMAL_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
 _GLUE = re.compile(r"\s+(?=[^\w\s])|(?<=[^\w\s])\s+")
 _CHOICE = re.compile(
-    r"(?i:(?:option|choice|answer):? )?(?:\(([A-J])\)[.:]?\s*(.*)|([A-J])(?:[.:)]\s*(.*))?)", re.DOTALL
+    r"(?i:(?:option|choice|answer):? )?(?:\(([A-J])\)[.:]?(\s*(?![-+*/^=_!<>,.|]).*)|([A-J])(?:[.:)](\s.*|\W*))?)",
+    re.DOTALL,
 )
 _ANOTHER = re.compile(r"(?:and|or|,|&|/)?\s*\(?[A-J]\)?(?:$|[.,;:)]|\s(?:and|or)\b)|(?:and|or)\b")  # "(A) and (B)"
+_MINUS = re.compile(r"[-−]\W*(?:\\boxed)?\W*$")
+_SIGNS = re.compile(r"[\\^_{}<>=+*/()\[\]|-]|\d[^\w\s]+\d")  # mathematics, not words
 _STYLE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|rm|bf)\s*\{([^{}]*)\}")
 
 
@@ -113,7 +117,7 @@ def _read(text: str) -> Reading:
     except Unreadable as problem:
         return Reading(text, cleaned, canonical, None, None, str(problem))
     listed: Node | None = None
-    if _COMMAS.search(cleaned):
+    if _COMMAS.search(cleaned) and not _ZEROS.search(cleaned):
         try:
             listed = parse(cleaned, commas=False)
         except Unreadable:
@@ -151,6 +155,8 @@ def _decide_extracted(a: Reading, b: Reading, policy: Policy) -> Decision | None
     texts = []
     for reading in (a, b):
         found = extract_answer(reading.source) if reading.tree is None else None
+        if found is not None and _MINUS.search(reading.source, max(0, found.start - 12), found.start):
+            return None  # "-\\boxed{3}"
         texts.append(found.text if found is not None else reading.text)
     left, right = read(texts[0]), read(texts[1])
     if (left, right) == (a, b) or left.tree is None or right.tree is None:
@@ -207,7 +213,7 @@ def _same_choice(a: Reading, b: Reading, policy: Policy) -> Decision | None:
 def _same_words(a: Reading, b: Reading) -> Decision:
     texts = [_STYLE.sub(r"\1", r.text) for r in (a, b)]
     words = [plain_words(text) for text in texts]
-    if words[0] == words[1] and words[0] and not any(re.search(r"[\\^_{}<>=+*/-]", text) for text in texts):
+    if words[0] == words[1] and words[0] and not any(_SIGNS.search(text) for text in texts):
         return Decision(True, "canonical form", "the same words")
     problem = a.problem or b.problem
     return Decision(None, "limit", f"cannot read {(a if a.problem else b).text[:60]!r}: {problem}")

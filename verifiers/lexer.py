@@ -24,9 +24,12 @@ _NUMBER = re.compile(rf"{_GROUPED}(?:\.\d+)?|{_DIGITS}")
 _NUMBER_COMMAS = re.compile(rf"(?:{_GROUPED}|{_PLAIN_GROUPED})(?:\.\d+)?|{_DIGITS}")
 _REPEATING = re.compile(r"(\d*\.\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
 _GOES_ON = re.compile(r"(\d*\.\d{0,12}?)(?:(\d)\2{2,20}|(\d{2,6})\3{1,6})(?:\.\.\.+|\\[lc]?dots)$")  # "0.333..."
+_BASE_ABOVE_TEN = re.compile(r"\s*_\s*\{?\s*(?:1[1-9]|2\d|3[0-6]|\\text)")
 _HEXADECIMAL = re.compile(r"\d[0-9A-F]*[A-F][0-9A-F]*(?=_\{?\d)|[A-F]+\d[0-9A-F]*(?=_\{?\d)", re.IGNORECASE)
 _OTHER_GROUPED = re.compile(r"[-+]?\d{1,3}(?:(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)(?:\.\d+)?")
-_DOT_GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?|[-+]?\d{1,3}\.\d{3},\d{1,2}")
+_DOT_GROUPED = re.compile(
+    r"(?:\\euro |\\pounds |\\?\$)?\s*(?:[-+]?\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?|[-+]?\d{1,3}\.\d{3},\d{1,2})(?:\s*\\euro)?"
+)
 _TIMES_TEN = re.compile(r"\s*10\s*\^")
 _WORD = re.compile(r"[A-Za-z]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?\s*|\\(.)", re.DOTALL)
@@ -185,10 +188,10 @@ class Lexer:
         words = content.strip().strip(".,").strip()
         if words in UNITS and self.tokens and self.tokens[-1][0] == "num" and name not in ("operatorname", "mathbf"):
             self.tokens.append(("text", words))  # "2600 \\text{ g}"
+        elif re.fullmatch(r"[0-9A-Z]+", words) and _BASE_ABOVE_TEN.match(self.text, close + 1):
+            self.tokens.append(("numeral", words))
         elif re.fullmatch(r"[A-Za-z]{2,}\.?(?:[\s'-]+[A-Za-z']+\.?)*", words):
             self.plain_words(words, name)
-        elif re.fullmatch(r"[0-9A-Z]+", words) and self.text[close + 1 : close + 2] == "_":
-            self.tokens.append(("numeral", words))  # a numeral in a base above ten
         elif re.search(r"[A-Za-z]{3,}|[ap]m\b", content) and not re.search(r"[\\^_=]", content):
             self.words_between(content)
         elif self.tokens and measure(words) is not None and name not in ("operatorname", "mathbf"):
@@ -254,6 +257,8 @@ class Lexer:
             self.tokens.append(("op", ","))
         elif lower in ("union", "u") and len(self.tokens) and self.tokens[-1] in (("op", ")"), ("op", "]")):
             self.tokens.append(("op", "∪"))
+        elif word in ("AM", "PM") and self.tokens and self.tokens[-1][0] == "num":
+            self.tokens.append(("text", lower))
         elif lower == "mod":
             self.tokens.append(("op", "mod"))
         elif word in ("USD", "EUR", "GBP"):

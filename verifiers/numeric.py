@@ -19,7 +19,7 @@ QUICK_BITS, FULL_BITS = 160, 900
 # difference that the quick pass sees is real at any size.
 RANGE = {QUICK_BITS: 1 << 20, FULL_BITS: 300}
 EQUAL_BITS = 380
-POINTS, ENOUGH = 10, 4
+ENOUGH = 4  # points at which both have a value
 MAX_CALLS = 60  # of functions and fractional powers at one point; a gamma function counts as ten
 _lock = threading.Lock()
 
@@ -47,7 +47,7 @@ def compare(a: Node, b: Node, names: list[str]) -> bool | None:
     with _lock:
         agreed = 0
         wanted = ENOUGH if names else 1
-        for point in range(POINTS if names else 1):
+        for point in range(len(_WHERE) if names else 1):
             verdict = _agree(a, b, point)
             if verdict is False:
                 return False
@@ -163,14 +163,14 @@ class _Machine:
         c = self.context
         values = [self.value(a) for a in args]
         x = values[0]
-        self.spend(10 if name in ("choose", "factorial", "factorial2") else 1)
+        self.spend(10 if name in _GAMMA else 1)
         if name == "root":
             return self.root(x, exact(args[1]), values[1])
         if name == "log":
             base = values[1] if len(values) == 2 else c.mpf(10)
             return self.ranged(c.log(x) / c.log(base)) if x != 0 and base != 0 else self.refuse()
         if name in ("floor", "ceil", "mod", "min", "max", "sgn", "choose", "factorial", "factorial2"):
-            if not all(self.real(v) for v in values) or abs(x) > 1000:
+            if not all(self.real(v) for v in values) or abs(x) > (1000 if name in _GAMMA else 2**20):
                 raise NoValue
             return self.ranged(self.discrete(name, values))
         if abs(x) > 2**20 or (name in ("exp", "sinh", "cosh") and abs(x) > 250):
@@ -204,24 +204,29 @@ class _Machine:
         )
 
 
+_GAMMA = ("choose", "factorial", "factorial2")
 _METHODS = {name: name for name in vocabulary("exp sin cos tan cot sec csc sinh cosh tanh coth sech csch")} | {
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
 }  # fmt: skip
 
 
+# Where the symbols stand at each point: how large, and with which signs.  Small values keep powers within range; large
+# ones tell |x − 10| from 10 − x and the whole part of one thing from that of another.
+_WHERE = (
+    (1, "+"), (1, "-"), (40, "+"), (2_000, "±"), (40, "-"), (1, "±"), (1, "+"), (40, "±"), (1, "±"), (1, "±")
+)  # fmt: skip
+
+
 @lru_cache(maxsize=4096)
 def _coordinate(name: str, point: int) -> tuple[int, int]:
-    """Where a symbol stands at a point: a rational of size 0.2 to 3.
-
-    Everything is positive at even points and negative at point 1, so that √(x²) is told from x; signs are mixed at
-    the other odd points.
-    """
+    """Where a symbol stands at a point: a rational of size 0.2 to 3 times the point's scale."""
     digest = int.from_bytes(
         hashlib.blake2b(f"{point}/{name}".encode("utf-8", "replace"), digest_size=8).digest(), "big"
     )
-    size = 2_001 + (digest >> 8) % 28_001
-    return (-size if point == 1 or (point % 2 and digest % 2) else size), 10_007
+    scale, signs = _WHERE[point]
+    size = (2_001 + (digest >> 8) % 28_001) * scale
+    return (-size if signs == "-" or (signs == "±" and digest % 2) else size), 10_007
 
 
 def real(node: Node) -> float | None:

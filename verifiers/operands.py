@@ -152,7 +152,10 @@ def bars_around(parser: "Parser", bar: str) -> Node:
 def function(parser: "Parser", name: str) -> Node:
     if name == "frac" or name == "binom":
         top = argument(parser, single=True)
+        whole = parser.peek()
         bottom = argument(parser, single=True)
+        if whole[0] == parser.peek()[0] == "num" and parser.tokens[parser.at - 1] != whole:
+            raise Unreadable(f"\\{name} with the digits {whole[1]}, which may mean more than one thing")
         return Node("div", (top, bottom)) if name == "frac" else Node("func", (top, bottom), "choose")
     if name in ("sqrt", "cbrt"):
         degree = number(2 if name == "sqrt" else 3)

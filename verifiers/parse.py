@@ -252,6 +252,7 @@ class Parser:
         if left.op == "sym":
             return left._replace(value=f"{left.value}_{label}")
         previous = [value for kind, value in self.tokens[: self.at] if kind in ("num", "numeral")]
+        label = label.strip("()") if left.op == "num" else label
         said = spoken(label.lower())
         label = str(said[0]) if said is not None and not said[1] else label  # "1011 base two"
         if left.op == "num" and label.isdigit() and 2 <= int(label) <= 36 and previous:

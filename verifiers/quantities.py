@@ -19,6 +19,8 @@ def clock(parser: "Parser", parts: list[Node]) -> Node | None:
         return None
     if not (digits[0].isdigit() and digits[1].isdigit()):
         return None
+    if parts[0].op != "num" or (parts[1].op != "num" and not half):
+        return None  # "-9:24"
     if half not in ("", "am", "pm") or len(digits[0]) > 2 or int(digits[0]) > 23 or int(digits[1]) > 59:
         return None
     hour = int(digits[0]) % 12 + 12 * (half == "pm") if half else int(digits[0])

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from verifiers.nodes import HALF, Node, key, number, rewrite, symbols, walk
+from verifiers.nodes import HALF, ZERO, Node, key, number, rewrite, symbols, walk
 from verifiers.quantities import summed
 from verifiers.scalar import exact, same_value
 from verifiers.words import UNITS
@@ -22,9 +22,8 @@ def plain_words(text: str) -> str:
 
 def as_ratio(node: Node) -> Node:
     """ "11:21" beside anything but a time is a ratio."""
-    return (
-        Node("ratio", node.args) if node.op == "clock" and isinstance(node.value, tuple) and not node.value[1] else node
-    )
+    bare = node.op == "clock" and isinstance(node.value, tuple) and not node.value[1]
+    return Node("ratio", node.args) if bare and node.args[1] != ZERO else node
 
 
 def core(node: Node) -> Node:
@@ -157,6 +156,17 @@ def signed(node: Node, sign: int) -> Node | None:
     return Node("add", (left, right if plus else Node("neg", (right,))))
 
 
+def unconditioned(node: Node) -> Node:
+    """ "2k + 1, k ∈ ℤ" without the condition on k; the node itself where none of its parts, or all, are conditions."""
+    if node.op != "list":
+        return node
+    kept = [a for a in node.args if not (a.op == "chain" and a.value == ("∈",) and a.args[1] in _COUNTING)]
+    return kept[0] if len(kept) == 1 else node
+
+
+_COUNTING = tuple(Node("sym", (), f"set {letter}") for letter in "ZN")
+
+
 def coordinates(node: Node) -> Node:
     """ "(x, y) = (1, 2)" as the list x = 1, y = 2; the node itself elsewhere."""
     if all_equal(node) and len(node.args) == 2 and all(a.op == "group" and a.value == "()" for a in node.args):
@@ -171,6 +181,12 @@ def names(items: list[Item]) -> list[str]:
     """The names, if every item has one; a name in front of a list ("a = 4, -8, -10") names nothing by itself."""
     names = [name for name, _ in items]
     return [name for name in names if name is not None] if None not in names else []
+
+
+def different_names(left: list[Item], right: list[Item]) -> bool:
+    """Whether both sides name something, and nothing alike."""
+    named = [{name for name, _ in listed if name is not None} for listed in (left, right)]
+    return bool(named[0] and named[1]) and not named[0] & named[1]
 
 
 def item_key(item: Item) -> str:

@@ -1,7 +1,10 @@
 """Model text is hostile: whatever it is, a verdict soon, and never a match that was not earned."""
 
+import json
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from verifiers.solution import Problem
 from verifiers.steps import check_step
 from verifiers.verify import verify
 
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 0.5  # the promise; each takes a tenth of it on an idle machine
 
 HOSTILE = [
@@ -31,7 +35,13 @@ HOSTILE = [
     "\\arctan\\ln x+" * 150 + "1", "x!+" * 200 + "1", "x<" * 300 + "1", "1e999999999", "e^{e^{e^{e^{e}}}}", "i^{i^{i}}",
     "5:.0", "\\arctan{}80", "40.333.333", "\\frac{21,000}{1005}", "5^'", "a\\gcd(, 2)", "(-\\inf4,\\infty0]",
     "__import__('os').system('touch owned')", "\\input{/etc/passwd}", "\\gcd(10^{4000},10^{3999})",
-    "a" * 30 + "!" * 3_000,
+    "a" * 30 + "!" * 3_000, "0." + "3" * 3_000 + "...", "two hundred and " * 250,
+    "\\{x \\mid " * 30 + "x>1" + "\\}" * 30, "5 ft 3 in " * 300, "1^\\circ 2' 3'' " * 200, "F" * 3_000 + "_{16}",
+    "The solutions are " + "1, " * 5_000 + "2.", "is (1," * 5_000, "A or B, " * 5_000, "1 and " * 1_200 + "2",
+    "\\prod_{k=1}^{999} k^{k^k}", "\\binom{5000}{2500}^{9}", "\\lcm(" + ",".join(map(str, range(1000, 1300))) + ")",
+    "\\begin{pmatrix}" + "9^{99}&" * 99 + "1\\end{pmatrix}^4", "\\int\\int\\int e^{x^{x^{x}}} dx dy dz",
+    "\\lim_{n\\to\\infty}(1+1/n)^n", "(a+b)^{9999999}", "\\sqrt[99]{" * 30 + "2" + "}" * 30, "x^2" + "+x^2" * 190,
+    "\\frac{1}{1+" * 38 + "1" + "}" * 38,
 ]  # fmt: skip
 
 GOLDS = ["5", "\\sqrt{2}", "x^2+1", "(1,2)", "\\{1,2\\}", "B", "[0,1)", "hello", "1 \\pm \\sqrt{2}"]
@@ -56,6 +66,28 @@ def test_a_verdict_soon_and_no_reward(text: str) -> None:
         "gmpy2",
         "cmath",
     } | set(sys.stdlib_module_names)
+
+
+PEAK = """
+import json, resource, sys
+from verifiers import Problem, check_step, decide, verify
+texts, golds = json.load(sys.stdin)
+for text in texts:
+    for gold in golds:
+        verify(Problem("", "", gold), text)
+    decide(text, text + "+1")
+    check_step(text)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_all_of_them_fit_into_256_megabytes() -> None:
+    """The most that a process of its own ever held, interpreter and inputs included; Linux counts kilobytes."""
+    code = [sys.executable, "-c", PEAK]
+    done = subprocess.run(
+        code, input=json.dumps([HOSTILE, GOLDS]), capture_output=True, text=True, check=True, cwd=ROOT, timeout=300
+    )
+    assert int(done.stdout) < 256 * 1024
 
 
 pieces = st.sampled_from([

@@ -1,5 +1,7 @@
 """Batches: order, duplicates, and workers that are stopped or killed in the middle."""
 
+import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -123,6 +125,23 @@ def test_from_a_thread() -> None:
     thread.start()
     thread.join()
     assert results == [EXPECTED]
+
+
+def in_a_pool() -> list[Verdict]:
+    verdicts = pool.verify_many(BATCH[:8], workers=1, timeout=10)
+    pool.close_pools()
+    return verdicts
+
+
+def test_from_a_daemonic_process_and_from_asyncio() -> None:
+    """A daemon may not start processes by way of multiprocessing; ours are plain subprocesses."""
+    with multiprocessing.get_context("fork").Pool(1) as daemons:
+        assert daemons.apply(in_a_pool) == EXPECTED[:8]
+
+    async def under_asyncio() -> list[Verdict]:
+        return await asyncio.to_thread(in_a_pool)
+
+    assert asyncio.run(under_asyncio()) == EXPECTED[:8]
 
 
 def test_a_megabyte_goes_through() -> None:

@@ -74,6 +74,7 @@ def joined(children: st.SearchStrategy[tuple[str, Fraction]]) -> st.SearchStrate
     return st.tuples(children, st.sampled_from("+-*/"), children).map(combine)
 
 
+@settings(deadline=None)
 @given(st.recursive(numbers, joined, max_leaves=12))
 def test_agrees_with_fractions(case: tuple[str, Fraction]) -> None:
     text, value = case

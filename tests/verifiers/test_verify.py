@@ -1,5 +1,6 @@
 """From a model's text to a verdict."""
 
+import asyncio
 import multiprocessing
 import threading
 
@@ -67,15 +68,28 @@ def verdicts() -> list[str]:
     return [verify(Problem("p", "", gold), text).reason for gold, text in CASES]
 
 
-def test_the_same_in_a_thread_and_in_a_forked_daemonic_pool() -> None:
-    here = verdicts()
-    assert here == ["match", "match", "mismatch"]
+HERE = ["match", "match", "mismatch"]
+
+
+def test_the_same_in_threads() -> None:
     found: list[list[str]] = []
     threads = [threading.Thread(target=lambda: found.append(verdicts())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [here] * 4
-    with multiprocessing.get_context("fork").Pool(1) as workers:
-        assert workers.apply(verdicts) == here
+    assert found == [HERE] * 4
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_the_same_in_daemonic_workers(start: str) -> None:
+    assert verdicts() == HERE
+    with multiprocessing.get_context(start).Pool(1) as workers:  # its workers are daemons
+        assert workers.apply(verdicts) == HERE
+
+
+def test_the_same_under_asyncio() -> None:
+    async def both() -> tuple[list[str], list[str]]:
+        return verdicts(), await asyncio.to_thread(verdicts)
+
+    assert asyncio.run(both()) == (HERE, HERE)

@@ -45,6 +45,12 @@ VERBS = {
     "serve": Verb(
         "serve step scores over HTTP", "rung.serving.serve:main", "rung.serving.config:ServeConfig", argument="model"
     ),
+    "annotate": Verb(
+        "have people rate steps or rank solutions",
+        "rung.annotation.annotate:main",
+        "rung.annotation.annotate:AnnotateConfig",
+        argument="file",
+    ),
 }
 
 _RUNGS = ("sft", "label", "prm", "ppo", "eval", "report")  # what a ladder's file has sections for

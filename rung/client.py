@@ -30,7 +30,7 @@ class Ranked:
 
 
 class Client:
-    """A `Scorer` (prm.scorer) whose model is behind ``rung serve``, and a reranker.
+    """``score`` as a loaded reward model has it, of one behind ``rung serve``, and ``rerank``.
 
     ``timeout`` is for one request, in seconds. A server that is full, stops, or cannot be reached is asked again, as it
     says or ever more slowly, for ``patience`` seconds in all; then, and where it refuses a request, UserError.

@@ -1,6 +1,7 @@
 """Cutting a worked answer into steps, as spans of the text itself so that every model sees the same steps."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from verifiers.solution import Step
@@ -28,4 +29,32 @@ def split_steps(text: str, separator: Literal["line", "paragraph"] = "line") -> 
             begin = start + len(piece) - len(piece.lstrip())
             steps.append(Step(stripped, begin, begin + len(stripped)))
         start = after
+    return tuple(steps)
+
+
+def join_steps(texts: Sequence[str], separator: Literal["line", "paragraph"] = "line") -> tuple[str, tuple[Step, ...]]:
+    """The texts of S steps as one text, with line breaks or blank lines between them, and their spans in it.
+
+    A step may hold line breaks itself: it stays one step, which ``split_steps`` would not know. Raises ValueError for a
+    blank one.
+    """
+    joiner = {"line": "\n", "paragraph": "\n\n"}[separator]
+    steps, start = [], 0
+    for index, text in enumerate(texts):
+        if not text.strip():
+            raise ValueError(f"step {index} is blank")
+        steps.append(Step(text, start, start + len(text)))
+        start += len(text) + len(joiner)
+    return joiner.join(texts), tuple(steps)
+
+
+def steps_at(text: str, spans: Sequence[Sequence[int]]) -> tuple[Step, ...]:
+    """The steps at ``spans`` [start, end) of ``text``; ValueError unless they are in order, inside it and apart."""
+    steps, reached = [], 0
+    for index, span in enumerate(spans):
+        start, end = span if len(span) == 2 else (-1, -1)
+        if not reached <= start < end <= len(text):
+            raise ValueError(f"step {index} is {list(span)}, not [start, end] from {reached} on and within {len(text)}")
+        steps.append(Step(text[start:end], start, end))
+        reached = end
     return tuple(steps)

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lm.errors import UserError
 from prm.scores import Aggregation
@@ -23,6 +23,7 @@ from rung.serving.wire import (
 )
 from rung.web.guard import Refusal
 from rung.web.page import load_page
+from rung.web.refusals import explain_errors
 from verifiers.solution import Solution
 
 if TYPE_CHECKING:
@@ -99,42 +100,6 @@ def build_app(service: Service) -> "FastAPI":
     app.add_api_route("/", front, methods=["GET"], response_model=None, include_in_schema=False)
     explain_errors(app)
     return app
-
-
-def explain_errors(app: "FastAPI") -> None:
-    """Make every error an answer in one shape, with a line that says what to mend."""
-    from fastapi import Request
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
-    from starlette.exceptions import HTTPException
-
-    def reply(refusal: Refusal) -> JSONResponse:
-        return JSONResponse(refusal.body(), refusal.status, refusal.headers())
-
-    async def refused(_: Request, error: Any) -> JSONResponse:
-        return reply(error)
-
-    async def invalid(_: Request, error: Any) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return reply(Refusal(400, f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"))
-        if not isinstance(error.body, dict):
-            return reply(Refusal(422, "send a JSON object, with the header Content-Type: application/json"))
-        place = ".".join(str(part) for part in first["loc"] if part != "body")
-        return reply(Refusal(422, f"{place or 'the body'}: {first['msg']}"))
-
-    async def http_error(_: Request, error: Any) -> JSONResponse:
-        unread = error.status_code == 400  # FastAPI's word for whatever else goes wrong while it parses
-        reason = "the body cannot be read as JSON: not UTF-8, or nested too deeply" if unread else str(error.detail)
-        return reply(Refusal(error.status_code, reason))
-
-    async def mistake(_: Request, error: Any) -> JSONResponse:
-        return reply(Refusal(422, str(error)))
-
-    app.add_exception_handler(Refusal, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(UserError, mistake)
 
 
 async def _scored(service: Service, solutions: Sequence[Solution], request: "Request") -> Scored:

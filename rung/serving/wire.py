@@ -10,11 +10,10 @@ from prm.scores import Aggregation
 from rung.serving.batcher import Scored
 from rung.serving.config import Limits
 from rung.web.guard import Refusal
-from verifiers.solution import Problem, Solution, Step
-from verifiers.split import split_steps
+from verifiers.solution import Problem, Solution
+from verifiers.split import join_steps, split_steps, steps_at
 
 Separator = Literal["line", "paragraph"]
-_JOINER = {"line": "\n", "paragraph": "\n\n"}
 
 
 class Spans(BaseModel):
@@ -60,13 +59,16 @@ def solutions_to_score(request: ScoreRequest, limits: Limits) -> list[Solution]:
     problem = Problem("", request.question, "")
     solutions = []
     for index, given in enumerate(request.solutions):
-        if isinstance(given, str):
-            solutions.append(Solution(problem, given, split_steps(given, request.separator)))
-        elif isinstance(given, list):
-            solutions.append(join_steps(problem, given, request.separator, f"solutions[{index}]"))
-        else:
-            steps = _steps(given.text, given.steps, f"solutions[{index}].steps")
-            solutions.append(Solution(problem, given.text, steps))
+        try:
+            if isinstance(given, str):
+                text, steps = given, split_steps(given, request.separator)
+            elif isinstance(given, list):
+                text, steps = join_steps(given, request.separator)
+            else:
+                text, steps = given.text, steps_at(given.text, given.steps)
+        except ValueError as error:
+            raise Refusal(422, f"solutions[{index}]: {error}") from None
+        solutions.append(Solution(problem, text, steps))
         _check(solutions[-1], f"solutions[{index}]", limits)
     return solutions
 
@@ -81,28 +83,6 @@ def documents_to_score(request: RerankRequest, limits: Limits) -> list[Solution]
         solutions.append(Solution(problem, text, split_steps(text, request.separator)))
         _check(solutions[-1], f"documents[{index}]", limits)
     return solutions
-
-
-def join_steps(problem: Problem, texts: Sequence[str], separator: Separator, where: str) -> Solution:
-    """The steps joined by line breaks or blank lines into one text, each with its exact span."""
-    steps, start = [], 0
-    for index, text in enumerate(texts):
-        if not text.strip():
-            raise Refusal(422, f"{where}[{index}] is blank; leave such a step out")
-        steps.append(Step(text, start, start + len(text)))
-        start += len(text) + len(_JOINER[separator])
-    return Solution(problem, _JOINER[separator].join(texts), tuple(steps))
-
-
-def _steps(text: str, spans: Sequence[Sequence[int]], where: str) -> tuple[Step, ...]:
-    steps, reached = [], 0
-    for index, span in enumerate(spans):
-        start, end = span if len(span) == 2 else (-1, -1)
-        if not reached <= start < end <= len(text):
-            raise Refusal(422, f"{where}[{index}] is {span}, not [start, end] from {reached} on and within {len(text)}")
-        steps.append(Step(text[start:end], start, end))
-        reached = end
-    return tuple(steps)
 
 
 def _check(solution: Solution, where: str, limits: Limits) -> None:

@@ -52,7 +52,7 @@ class Process:
         self.port = int(port)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection((self.host, self.port), timeout=30)
+        return socket.create_connection((self.host, self.port), timeout=120)
 
     def send(self, data: bytes) -> tuple[int, dict[str, str], Any]:
         """One request as raw bytes over a connection of its own."""
@@ -66,7 +66,7 @@ class Process:
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], Any]:
         return self.send(request_bytes("GET", path, b"", **headers))
 
-    def stop(self, sig: int = signal.SIGTERM, timeout: float = 30) -> tuple[int, str]:
+    def stop(self, sig: int = signal.SIGTERM, timeout: float = 120) -> tuple[int, str]:
         """(exit status, standard error) after a signal."""
         self.process.send_signal(sig)
         _, err = self.process.communicate(timeout=timeout)
@@ -113,7 +113,7 @@ def read_response(sock: socket.socket) -> tuple[int, dict[str, str], Any]:
     return int(first.split()[1]), headers, json.loads(body) if is_json else body.decode()
 
 
-def wait_until(true: Any, seconds: float = 20.0) -> None:
+def wait_until(true: Any, seconds: float = 120.0) -> None:
     """Wait for a condition; AssertionError where it does not come."""
     end = time.monotonic() + seconds
     while not true():

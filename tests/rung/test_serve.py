@@ -1,7 +1,7 @@
 """rung.serving against the real server process: what is asked is answered, whatever a client does."""
 
 import signal
-import time
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +32,7 @@ def prm(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def server(prm: str) -> Iterator[Process]:
     with serving(
-        "serve", prm, "limits.body_seconds=1", "limits.steps=20", "limits.solutions=4", "queue=20000"
+        "serve", prm, "limits.body_seconds=4", "limits.steps=20", "limits.solutions=4", "queue=20000"
     ) as process:
         yield process
 
@@ -90,11 +90,15 @@ def test_rerank_has_the_shape_of_cohere_s(server: Process, prm: str) -> None:
         ({"question": "", "solutions": []}, 422, "solutions: List should have at least 1 item"),
         ({"question": "", "solutions": ["a"], "agregate": "min"}, 422, "agregate: Extra inputs are not permitted"),
         ({"question": "", "solutions": ["a"], "aggregate": "max"}, 422, "aggregate: Input should be 'min'"),
-        ({"question": "", "solutions": [["a", " "]]}, 422, "solutions[0][1] is blank"),
+        ({"question": "", "solutions": [["a", " "]]}, 422, "solutions[0]: step 1 is blank"),
         ({"question": "", "solutions": ["a", "\ud800"]}, 422, "solutions[1] or its question holds half of a surrogate"),
-        ({"question": "", "solutions": [{"text": "abc", "steps": [[0, 2], [1, 3]]}]}, 422, "steps[1] is [1, 3]"),
-        ({"question": "", "solutions": [{"text": "abc", "steps": [[0, 4]]}]}, 422, "steps[0] is [0, 4]"),
-        ({"question": "", "solutions": [{"text": "abc", "steps": [[0]]}]}, 422, "steps[0] is [0]"),
+        (
+            {"question": "", "solutions": [{"text": "abc", "steps": [[0, 2], [1, 3]]}]},
+            422,
+            "solutions[0]: step 1 is [1, 3]",
+        ),
+        ({"question": "", "solutions": [{"text": "abc", "steps": [[0, 4]]}]}, 422, "solutions[0]: step 0 is [0, 4]"),
+        ({"question": "", "solutions": [{"text": "abc", "steps": [[0]]}]}, 422, "solutions[0]: step 0 is [0]"),
         ({"question": "", "solutions": ["a"] * 5}, 413, "solutions: 5, at most 4"),
         ({"question": "", "solutions": ["a\n" * 21]}, 413, "solutions[0]: steps: 21, at most 20"),
         ({"question": "q" * 60_000, "solutions": ["a" * 60_000]}, 413, "characters: 120000, at most 100000"),
@@ -133,14 +137,14 @@ def test_slow_and_vanishing_clients_hold_nobody_up(server: Process) -> None:
     for _ in range(20):  # these send all and leave before the answer
         with server.connect() as sock:
             sock.sendall(request)
-    started = time.monotonic()
-    assert server.send(request)[0] == 200
-    assert time.monotonic() - started < 1
+    assert server.send(request)[0] == 200  # before the slow ones are given up, or they would have been answered
+    with pytest.raises(BlockingIOError):
+        slow[0].recv(1, socket.MSG_DONTWAIT)
     for sock in slow:
         with sock:
             status, headers, answer = read_response(sock)
             assert (status, headers["connection"]) == (408, "close")
-            assert "did not arrive within 1 s" in answer["error"]["message"]
+            assert "did not arrive within 4 s" in answer["error"]["message"]
     wait_until(lambda: server.get("/health")[2]["waiting"] == 0)
 
 
@@ -245,7 +249,7 @@ def test_a_key_a_full_queue_and_a_graceful_end(prm: str) -> None:
         for sock in sockets:
             assert read_response(sock)[0] == 200
             sock.close()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(120) == 0
 
 
 @pytest.mark.parametrize(

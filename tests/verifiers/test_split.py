@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifiers.solution import Step
-from verifiers.split import split_steps
+from verifiers.split import join_steps, split_steps, steps_at
 
 
 def test_lines() -> None:
@@ -34,3 +34,19 @@ def test_spans(text: str, separator: str) -> None:
         assert step.start >= end
         end = step.end
     assert "".join("".join(s.text.split()) for s in steps) == "".join(text.split())
+
+
+def test_joined_steps_stand_where_they_say() -> None:
+    text, steps = join_steps(["a\nb", " c"], "paragraph")
+    assert (text, steps) == ("a\nb\n\n c", (Step("a\nb", 0, 3), Step(" c", 5, 7)))
+    assert join_steps(["a", "b"]) == ("a\nb", split_steps("a\nb"))
+    assert join_steps([]) == ("", ())
+    with pytest.raises(ValueError, match="step 1 is blank"):
+        join_steps(["a", " "])
+
+
+def test_steps_at_their_spans() -> None:
+    assert steps_at("abc", [[0, 1], [1, 3]]) == (Step("a", 0, 1), Step("bc", 1, 3))
+    for spans in ([[0, 2], [1, 3]], [[0, 4]], [[1, 1]], [[-1, 2]], [[0]], [[0, 1, 2]]):
+        with pytest.raises(ValueError, match=r"not \[start, end\] from"):
+            steps_at("abc", spans)

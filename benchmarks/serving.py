@@ -1,0 +1,153 @@
+"""The server's bar: how much of the offline scorer's throughput do 64 clients at once get, and is any request lost?
+
+    python -m benchmarks.serving
+
+Builds a random process reward model, scores the same solutions offline (one call) and through `rung serve` (one request
+a solution, each client sending its next when its last is answered), in turns, on one thread each; every answer is
+compared with the offline score. Then ``--flood`` requests arrive at once. Prints a Markdown table for RESULTS.md.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prm.loading import load
+
+from lm.checkpoint import save_model
+from lm.models import ModelConfig, build_causal_lm
+from lm.tokenizer import train_tokenizer
+from lm.torch_setup import prepare_torch
+from rung.web.listen import allow_many_connections
+from verifiers.families import FAMILIES, distinct
+from verifiers.solution import Solution
+from verifiers.split import split_steps
+
+HEAD = "POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the clients saw: seconds in all, (N,) seconds of each request, and how many answers were wrong."""
+
+    seconds: float
+    latencies: np.ndarray
+    wrong: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--solutions", type=int, default=1024)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--flood", type=int, default=10_000, help="requests that arrive at once")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--batch-tokens", type=int, default=2048)
+    arguments = parser.parse_args()
+    prepare_torch(0, 1)
+    allow_many_connections()
+    solutions = some_solutions(arguments.solutions)
+    with tempfile.TemporaryDirectory() as folder:
+        parameters = save_prm(Path(folder), solutions, arguments.width, arguments.layers)
+        prm = load(folder, "float32", arguments.batch_tokens)
+        prm.score(solutions[:64])  # warm up
+        command = ["serve", folder, "port=0", "threads=1", "queue=100000", f"batch_tokens={arguments.batch_tokens}"]
+        server = subprocess.Popen([sys.executable, "-m", "rung", *command], stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        port = int(server.stdout.readline().split(" at ")[1].split()[0].rpartition(":")[2])
+        offline, served = [], []
+        for _ in range(arguments.rounds):
+            started = time.perf_counter()
+            scores = prm.score(solutions)
+            offline.append(time.perf_counter() - started)
+            served.append(asyncio.run(ask(port, solutions, scores, arguments.clients)))
+        indices = [i % len(solutions) for i in range(arguments.flood)]
+        flood = asyncio.run(ask(port, [solutions[i] for i in indices], [scores[i] for i in indices], arguments.flood))
+        server.terminate()
+        assert server.wait(60) == 0
+    report(arguments, parameters, offline, served, flood)
+
+
+async def ask(port: int, solutions: Sequence[Solution], scores: Sequence[Any], clients: int) -> Served:
+    """Send each solution as a request of its own over ``clients`` connections, and check the answers."""
+    numbers = iter(range(len(solutions)))
+    latencies = np.full(len(solutions), np.nan)
+    wrong = 0
+    gate = asyncio.Semaphore(512)  # connections being opened at a time: the kernel's queue is finite
+
+    async def client() -> None:
+        nonlocal wrong
+        async with gate:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for i in numbers:
+            request = {"question": solutions[i].problem.question, "solutions": [solutions[i].text]}
+            body = json.dumps(request).encode()
+            started = time.perf_counter()
+            writer.write(HEAD.format(len(body)).encode() + body)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split()[0])
+            answer = json.loads(await reader.readexactly(length))
+            latencies[i] = time.perf_counter() - started
+            ok = head.startswith(b"HTTP/1.1 200")
+            wrong += not ok or not np.allclose(
+                answer["solutions"][0]["step_scores"], scores[i].probabilities, atol=1e-5
+            )
+            if clients >= len(solutions):  # a flood: one request each
+                break
+        writer.close()
+        await writer.wait_closed()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return Served(time.perf_counter() - started, latencies, wrong)
+
+
+def some_solutions(count: int) -> list[Solution]:
+    """Worked solutions of built-in problems, two problems' worth a text so that they have about ten steps."""
+    examples = distinct(tuple(FAMILIES), (3, 4), "train", 0, 2 * count)
+    texts = [f"{a.solution}\n{b.solution}" for a, b in zip(examples[::2], examples[1::2], strict=True)]
+    return [Solution(e.problem, text, split_steps(text)) for e, text in zip(examples[::2], texts, strict=True)]
+
+
+def save_prm(folder: Path, solutions: Sequence[Solution], width: int, layers: int) -> int:
+    """A random two-class Llama with its tokenizer; how many parameters it has."""
+    from transformers import AutoModelForTokenClassification
+
+    tokenizer = train_tokenizer((s.text for s in solutions[:200]), 384)
+    sizes = ModelConfig(hidden_size=width, layers=layers, intermediate_size=4 * width, max_positions=2048)
+    config = build_causal_lm(sizes, tokenizer).config
+    config.num_labels = 2
+    model = AutoModelForTokenClassification.from_config(config)
+    save_model(folder, model)
+    tokenizer.save_pretrained(folder)
+    return sum(p.numel() for p in model.parameters())
+
+
+def report(
+    arguments: argparse.Namespace, parameters: int, offline: list[float], served: list[Served], flood: Served
+) -> None:
+    count, shares = arguments.solutions, [o / s.seconds for o, s in zip(offline, served, strict=True)]
+    print(f"{parameters / 1e6:.1f} M parameters, {count} solutions a round, {arguments.clients} clients, one thread")
+    print("| round | offline, solutions/s | served, solutions/s | share | p50 s | p99 s | lost or wrong |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for i, (o, s, share) in enumerate(zip(offline, served, shares, strict=True)):
+        p50, p99 = np.percentile(s.latencies, [50, 99])
+        rates = f"{count / o:.1f} | {count / s.seconds:.1f} | {100 * share:.0f} %"
+        print(f"| {i + 1} | {rates} | {p50:.3f} | {p99:.3f} | {s.wrong + int(np.isnan(s.latencies).sum())} |")
+    print(f"median share of the offline throughput: {100 * float(np.median(shares)):.0f} %")
+    lost = flood.wrong + int(np.isnan(flood.latencies).sum())
+    p99 = float(np.nanpercentile(flood.latencies, 99))
+    print(f"{len(flood.latencies):,} requests at once: {lost} lost or wrong, {flood.seconds:.1f} s, p99 {p99:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""`rung annotate`: people judge steps and rank solutions."""

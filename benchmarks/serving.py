@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prm.loading import load
 
 from lm.checkpoint import save_model
 from lm.models import ModelConfig, build_causal_lm
 from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
+from prm.loading import load
 from rung.web.listen import allow_many_connections
 from verifiers.families import FAMILIES, distinct
 from verifiers.solution import Solution

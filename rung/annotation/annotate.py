@@ -4,12 +4,11 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prm.loading import load
-
 from lm.config import key
 from lm.errors import UserError
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
+from prm.loading import load
 from prm.scores import Aggregation, parse_rows
 from rung.annotation.export import Merge, Neutral, export
 from rung.annotation.store import Store

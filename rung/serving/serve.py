@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from lm.errors import UserError
 from lm.torch_setup import prepare_torch
 from prm.layout import encode_solutions
 from prm.loading import load as load_prm

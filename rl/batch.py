@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lm.engine import Completion
 from lm.padding import by_length, pad
+from lm.sft import Pair
 from verifiers.solution import Solution
 
 if TYPE_CHECKING:
@@ -84,14 +85,18 @@ class Experience:
 
 def pack(rollouts: Sequence[Rollout], device: "torch.device | str" = "cpu", pad_id: int = 0) -> TokenBatch:
     """Rollouts side by side in one rectangle."""
+    return pack_pairs([(r.prompt_ids, r.completion.token_ids) for r in rollouts], device, pad_id, tuple(rollouts))
+
+
+def pack_pairs(
+    pairs: Sequence[Pair], device: "torch.device | str" = "cpu", pad_id: int = 0, rollouts: tuple[Rollout, ...] = ()
+) -> TokenBatch:
+    """(prompt, response) token ids side by side in one rectangle; the tokens of the responses are the actions."""
     import torch
 
-    sampled = [list(r.completion.token_ids) for r in rollouts]
-    rows = [[*r.prompt_ids, *s] for r, s in zip(rollouts, sampled, strict=True)]
-    actions = [[0] * len(r.prompt_ids) + [1] * len(s) for r, s in zip(rollouts, sampled, strict=True)]
     return TokenBatch(
-        pad(rows, pad_id, torch.long).to(device),
-        pad([[1] * len(row) for row in rows], 0, torch.long).to(device),
-        pad(actions, 0, torch.bool).to(device),
-        tuple(rollouts),
+        pad([[*prompt, *response] for prompt, response in pairs], pad_id, torch.long).to(device),
+        pad([[1] * (len(prompt) + len(response)) for prompt, response in pairs], 0, torch.long).to(device),
+        pad([[0] * len(prompt) + [1] * len(response) for prompt, response in pairs], 0, torch.bool).to(device),
+        rollouts,
     )

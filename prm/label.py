@@ -1,53 +1,76 @@
-"""``rung label``: sample solutions from a policy and label their steps, twice."""
+"""``rung label``: label the steps of a policy's fresh solutions, or of a file's, by one labeller or several."""
 
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lm.checkpoint import write_json
 from lm.config import key, part
 from lm.engine import Sampling, TransformersEngine
+from lm.errors import UserError
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
-from lm.run import Run, read_metrics
+from lm.run import MAY_CHANGE, Run
 from lm.torch_setup import prepare_torch
-from prm.labelling import (
-    MONTE_CARLO,
-    SYMBOLIC,
-    RolloutCost,
-    add_costs,
-    agreement,
-    monte_carlo_labels,
-    symbolic_labels,
-)
+from prm.consensus import Keep
+from prm.judge import JUDGE, JudgeConfig, judge_labels
+from prm.label_files import GIVEN, Which, part_path, write_lines, write_up
+from prm.labelling import MONTE_CARLO, SYMBOLIC, Cost, monte_carlo_labels, symbolic_labels
+from prm.omega import OMEGA, omega_labels
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
+from prm.readers import OnBadRow, Separator, read_step_labels
+from prm.rollouts import Roller, Sample
 from prm.sample import sample_solutions
-from prm.scores import LabeledSolution, read_labeled, write_labeled
+from prm.scores import LabeledSolution, write_labeled
 from verifiers.solution import Problem
 
-Which = Literal["train", "test"]
+Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
+_BY_POLICY = (MONTE_CARLO, OMEGA)
+_DEAR = (MONTE_CARLO, OMEGA, JUDGE)
+# An endpoint may move, or turn out to want other manners, in the middle of a run.
+_MAY_CHANGE = MAY_CHANGE | {
+    f"judge.{name}" for name in ("url", "key_variable", "concurrency", "retries", "patience", "timeout", "schema")
+}
 
 
 @dataclass(frozen=True)
 class LabelConfig:
     """Step labels for training and testing a process reward model."""
 
-    folder: Path = key(
-        Path("runs/labels"), "the run folder; labels go to FOLDER/{train,test}.{symbolic,monte_carlo}.jsonl"
-    )
-    policy: str = key("runs/sft/model", "the model whose solutions are labelled: folder or hub name")
+    folder: Path = key(Path("runs/labels"), "the run folder; labels go to FOLDER/{train,test}.LABELLER.jsonl")
+    policy: str = key("runs/sft/model", "the model that solves and rolls out: folder or hub name")
     dtype: DType = key("float32", "precision of the policy; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
     train_problems: int = key(6000, "training problems to solve", low=1)
     test_problems: int = key(1000, "held-out problems (of the validation split) to solve, for testing the PRM", low=1)
+    solutions: str | None = key(
+        None, "label the solutions of this file or data set instead of fresh ones; for training"
+    )
+    test_solutions: str | None = key(None, "the same for testing")
+    separator: Separator = key("paragraph", "what stands between the steps of a file's solutions")
+    on_bad_row: OnBadRow = key("error", "a malformed row of such a file ends the run, or is left out and reported")
     sampling: Sampling = part(Sampling, "how solutions are drawn", n=1)
-    rollouts: int = key(4, "N of the Monte Carlo label c/N; 0 leaves that labelling out", low=0)
+    labellers: tuple[Labeller, ...] = key(
+        (SYMBOLIC, MONTE_CARLO), "who labels, the most trusted first; given: the labels a file's solutions have already"
+    )
+    keep: Keep | None = key(
+        None,
+        "what goes into FOLDER/{train,test}.mixed.jsonl: any label, those of steps on which labellers agree, or of "
+        "solutions in which all find the same first error (consensus); null writes none",
+    )
+    rollouts: int = key(4, "N roll-outs a prefix, of monte_carlo and omega", low=1)
     rollout_problems: int | None = key(
         None,
-        "problems of each split whose steps are rolled out, the dear part (whole batches); null: all",
+        "problems (or a file's solutions) of each split that monte_carlo, omega and the judge label, the dear ones "
+        "(whole batches); null: all",
         low=1,
     )
-    batch_problems: int = key(250, "problems a batch; a run resumes at a batch", low=1)
+    hard: bool = key(False, "monte_carlo and omega label 1 where any roll-out is right, instead of the share c/N")
+    searches: int = key(
+        0, "omega: roll-outs searched a problem beyond the solutions themselves, chosen by Q + U", low=0
+    )
+    judge: JudgeConfig = part(JudgeConfig)
+    batch_problems: int = key(250, "problems (or a file's solutions) a batch; a run resumes at a batch", low=1)
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     seed: int = key(0, "of the sampling")
@@ -56,88 +79,136 @@ class LabelConfig:
     overwrite: bool = key(False, "delete the run in the folder first")
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Problems to solve, or solutions of a file with the labels they came with, and who labels them."""
+
+    which: Which
+    labellers: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+    given: tuple[LabeledSolution, ...] = ()
+
+
 def label(config: LabelConfig) -> None:
-    """Sample, label each step twice, and write the labels with a summary of how far the labellers agree."""
+    """Label batch by batch, then write the label files and a summary of cost and of how far the labellers agree."""
+    _check(config)
     prepare_torch(config.seed, config.threads)
+    batches = _batches(config)
+    roller = _roller(config)
+    run = Run.open(
+        config.folder,
+        config,
+        verb="label",
+        resume=config.resume,
+        overwrite=config.overwrite,
+        may_change=_MAY_CHANGE,
+    )
+    for step in run.steps(len(batches), save_every=1, label="labels"):
+        batch = batches[step]
+        seed = config.seed * 100_003 + step
+        with run.timer("sample"):
+            samples = _samples(batch, roller, config, 2 * seed)
+        cost: Cost = {"solutions": len(samples), "steps": sum(len(s.solution.steps) for s in samples)}
+        for labeller in batch.labellers:
+            with run.timer(labeller):
+                items, spent = _label(labeller, batch, samples, roller, config, 2 * seed + 1, step)
+            write_labeled(part_path(config.folder, step, labeller), items)
+            cost |= {f"{labeller}_{name}": value for name, value in spent.items()}
+        run.log(step, **cost)
+    write_up(config.folder, [(batch.which, batch.labellers) for batch in batches], config.keep)
+    run.finish()
+
+
+def _check(config: LabelConfig) -> None:
+    """Refuse what would only fail after hours of labelling."""
+    if not config.labellers or len(set(config.labellers)) < len(config.labellers):
+        raise UserError(f"labellers {list(config.labellers)}: name one or more, each once")
+    if GIVEN in config.labellers and config.solutions is None:
+        raise UserError("labellers has given, the labels of a file's solutions: name the file as solutions=...")
+    if config.test_solutions is not None and config.solutions is None:
+        raise UserError("test_solutions is a file and the training solutions are not: name theirs as solutions=...")
+    if JUDGE in config.labellers and not config.judge.model:
+        raise UserError("judge.model is not set: name the model to ask, as the endpoint calls it")
+    if config.keep is not None and config.keep != "any" and len(config.labellers) < 2:
+        raise UserError(f"keep={config.keep} compares labellers: name at least two")
+
+
+def _batches(config: LabelConfig) -> list[_Batch]:
+    batches: list[_Batch] = []
+    for which in ("train", "test"):
+        problems, given = _to_label(config, which)  # type: ignore[arg-type]
+        total, size = max(len(problems), len(given)), config.batch_problems
+        dear = total if config.rollout_problems is None else config.rollout_problems
+        for start in range(0, total, size):
+            labellers = tuple(name for name in config.labellers if start < dear or name not in _DEAR)
+            cut = slice(start, start + size)
+            batches.append(_Batch(which, labellers, problems[cut], given[cut]))  # type: ignore[arg-type]
+    return batches
+
+
+def _to_label(config: LabelConfig, which: Which) -> tuple[tuple[Problem, ...], tuple[LabeledSolution, ...]]:
+    """The problems of a split to solve, or the solutions of its file: one of the two is empty."""
+    if config.solutions is None:
+        split: Literal["train", "validation"] = "train" if which == "train" else "validation"
+        count = config.train_problems if which == "train" else config.test_problems
+        return tuple(e.problem for e in load_problems(config.problems, split, count, stream=2)), ()
+    source = config.solutions if which == "train" else config.test_solutions
+    if source is None:
+        return (), ()
+    items, report = read_step_labels(
+        source,
+        purpose="train" if which == "train" else "evaluate",
+        separator=config.separator,
+        on_bad_row=config.on_bad_row,
+        keep_unlabelled=True,
+    )
+    print(f"{source}: {report}", file=sys.stderr)
+    return (), tuple(items)
+
+
+def _roller(config: LabelConfig) -> Roller | None:
+    """The policy, where any is needed: a file's solutions can be judged and checked without."""
+    if config.solutions is not None and not set(_BY_POLICY) & set(config.labellers):
+        return None
     tokenizer = load_tokenizer(config.policy)
     policy = load_causal_lm(config.policy, config.dtype)
     policy.to(default_device())  # type: ignore[arg-type]
     engine = TransformersEngine(policy, tokenizer, config.engine_batch)
-    batches: list[Batch] = []
-    splits: tuple[tuple[Which, int], ...] = (("train", config.train_problems), ("test", config.test_problems))
-    for which, count in splits:
-        split: Literal["train", "validation"] = "train" if which == "train" else "validation"
-        problems = [e.problem for e in load_problems(config.problems, split, count, stream=2)]
-        rolled_out = len(problems) if config.rollout_problems is None else config.rollout_problems
-        size = config.batch_problems
-        for start in range(0, len(problems), size):
-            origins = (SYMBOLIC, MONTE_CARLO) if config.rollouts and start < rolled_out else (SYMBOLIC,)
-            batches.append(Batch(which, problems[start : start + size], origins))
-
-    run = Run.open(config.folder, config, verb="label", resume=config.resume, overwrite=config.overwrite)
-    built_in = config.problems.source == BUILT_IN
-    for step in run.steps(len(batches), save_every=1, label="labels"):
-        batch = batches[step]
-        seed = config.seed * 100_003 + step
-        samples = sample_solutions(engine, tokenizer, batch.problems, config.sampling, 2 * seed, config.prompt)
-        labels = {SYMBOLIC: [symbolic_labels(solution, built_in) for solution, _ in samples]}
-        cost = RolloutCost(0, 0, 0, 0)
-        if MONTE_CARLO in batch.origins:
-            draws = replace(config.sampling, n=config.rollouts)
-            labels[MONTE_CARLO], cost = monte_carlo_labels(
-                engine, tokenizer, samples, draws, 2 * seed + 1, config.prompt
-            )
-        for origin, items in labels.items():
-            write_labeled(_part(config.folder, step, origin), items)
-        run.log(step, solutions=len(samples), **asdict(cost))
-
-    _write_up(config, batches)
-    run.finish()
+    draws = replace(config.sampling, n=config.rollouts)
+    context = getattr(policy.config, "max_position_embeddings", None)
+    return Roller(engine, tokenizer, draws, config.prompt, context)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Problems that are solved and labelled together, and how: the labels of each origin go to a file of their own."""
-
-    which: Which
-    problems: list[Problem]
-    origins: tuple[str, ...]
+def _samples(batch: _Batch, roller: Roller | None, config: LabelConfig, seed: int) -> list[Sample]:
+    if roller is None or not batch.problems:
+        return [Sample(item.solution) for item in batch.given]
+    found = sample_solutions(roller.engine, roller.tokenizer, batch.problems, config.sampling, seed, config.prompt)
+    return [Sample(solution, completion.finish == "stop") for solution, completion in found]
 
 
-def _part(folder: Path, step: int, origin: str) -> Path:
-    return folder / "parts" / f"{step:05d}.{origin}.jsonl"
-
-
-def _write_up(config: LabelConfig, batches: Sequence[Batch]) -> None:
-    """Join the parts into one file a split and labeller, and write summary.json."""
-    found: dict[str, list[LabeledSolution]] = {SYMBOLIC: [], MONTE_CARLO: []}
-    both: list[LabeledSolution] = []  # what Monte Carlo labelled too, as the symbolic check sees it
-    for which in ("train", "test"):
-        parts: dict[str, list[LabeledSolution]] = {SYMBOLIC: [], MONTE_CARLO: []}
-        for step, batch in enumerate(batches):
-            if batch.which != which:
-                continue
-            for origin in batch.origins:
-                parts[origin] += read_labeled(_part(config.folder, step, origin))
-            if MONTE_CARLO in batch.origins:
-                both += read_labeled(_part(config.folder, step, SYMBOLIC))
-        for origin, items in parts.items():
-            if items:
-                write_labeled(config.folder / f"{which}.{origin}.jsonl", items)
-            found[origin] += items
-    judged = [x for item in found[SYMBOLIC] for x in item.labels if x is not None]
-    summary: dict[str, object] = {
-        "solutions": len(found[SYMBOLIC]),
-        "steps": sum(len(item.labels) for item in found[SYMBOLIC]),
-        "symbolic": {"judged": len(judged), "right": sum(judged) / max(1, len(judged))},
-    }
-    if config.rollouts:
-        rows = read_metrics(config.folder)
-        names = RolloutCost.__dataclass_fields__
-        costs = [RolloutCost(**{n: row[n] for n in names}) for row in rows]
-        summary["monte_carlo"] = {"solutions": len(both)} | asdict(add_costs(costs))
-        summary["agreement"] = asdict(agreement(both, found[MONTE_CARLO])) | {
-            "table_rows": ["symbolic wrong", "symbolic right"],
-            "table_columns": ["no roll-out right", "some right"],
-        }
-    write_json(config.folder / "summary.json", summary)
+def _label(
+    labeller: str,
+    batch: _Batch,
+    samples: Sequence[Sample],
+    roller: Roller | None,
+    config: LabelConfig,
+    seed: int,
+    step: int,
+) -> tuple[list[LabeledSolution], Cost]:
+    """The labels of one labeller, in the order of the samples, and what they took."""
+    solutions = [sample.solution for sample in samples]
+    if labeller == GIVEN:
+        return list(batch.given), {}
+    if labeller == SYMBOLIC:
+        built_in = config.problems.source == BUILT_IN and config.solutions is None
+        return [symbolic_labels(solution, built_in) for solution in solutions], {}
+    if labeller == JUDGE:
+        return judge_labels(config.judge, solutions)
+    if roller is None:
+        raise ValueError(f"{labeller} needs a policy")
+    if labeller == MONTE_CARLO:
+        return monte_carlo_labels(roller, samples, seed, config.hard)
+    result = omega_labels(roller, samples, seed, config.searches, config.hard)
+    write_labeled(part_path(config.folder, step, "omega_more"), result.more)
+    write_lines(part_path(config.folder, step, "omega_states"), result.states)
+    return result.labeled, result.cost

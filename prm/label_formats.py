@@ -305,6 +305,14 @@ def prmbench(row: Row, name: str) -> list[JudgedSteps]:
     return [JudgedSteps(problem, steps, judged, "synthetic_error", f"PRMBench/{kind}", error_type=kind)]
 
 
+def unlabelled(row: Row, name: str) -> list[JudgedSteps]:
+    """{"question", "gold_answer" or "answer", "steps": [...]}: a solution that nobody has judged yet."""
+    steps = texts(row, "steps")
+    answer = "gold_answer" if "gold_answer" in row else "answer"
+    problem = Problem(identity(row, "id", name), text(row, "question"), text(row, answer, ""))
+    return [JudgedSteps(problem, steps, (None,) * len(steps), "")]
+
+
 LAYOUTS: tuple[tuple[frozenset[str], Callable[[Row, str], list[JudgedSteps]]], ...] = (
     (frozenset({"steps", "labels"}), step_labels),
     (frozenset({"completions", "labels"}), trl_stepwise),
@@ -316,4 +324,5 @@ LAYOUTS: tuple[tuple[frozenset[str], Callable[[Row, str], list[JudgedSteps]]], .
     (frozenset({"Model_Solution_Steps"}), mr_ben),
     (frozenset({"student_incorrect_solution"}), verify_then_generate),
     (frozenset({"modified_process"}), prmbench),
+    (frozenset({"question", "steps"}), unlabelled),
 )

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lm.errors import UserError
+from prm.fields import identity, text
 from prm.label_formats import JudgedSteps, Judgement, LeftOutError, parse
 from prm.scores import LabeledSolution
 from verifiers.data import DataError, names_test_data, read_rows, remove_marks
@@ -72,13 +73,15 @@ def read_step_labels(
     needless: Needless = "wrong",
     references: bool = False,
     on_bad_row: OnBadRow = "error",
+    keep_unlabelled: bool = False,
     limit: int | None = None,
 ) -> tuple[list[LabeledSolution], ReadReport]:
     """The labelled solutions of (the first ``limit`` rows of) a source, and what was left out.
 
     ``source`` is a .jsonl(.gz), .json or .parquet file, or a hub data set as "owner/name", "owner/name:split" or
     "owner/name/configuration:split", or "folder:split" of a copy (without a split: train or test, by ``purpose``).  The
-    rows may be in any layout of prm/label_formats.py, or what ``write_labeled`` wrote, which comes back as it was.
+    rows may be in any layout of prm/label_formats.py, or what ``write_labeled`` wrote, which comes back as it was; or have a
+    "question" and a "text" without labels, cut into steps at ``separator``.
 
     * Steps are stripped and joined by a line break or (default) a blank line; their spans are exact either way.  Steps
       of PRM800K and ProcessBench hold line breaks, so there only "paragraph" lets ``split_steps`` find them again.
@@ -89,8 +92,8 @@ def read_step_labels(
       solution was reached; PRMBench's "redundency" and "circular").
     * ``references`` adds each problem's ``reference_solution`` once, its lines labelled right.  All solutions of
       verify-then-generate are wrong, so without these that file teaches only "wrong".
-    * Rows that end with no label are dropped; so are, for ``purpose="train"``, rows whose id names test data
-      (PRMBench's "prm_test" rows use MATH-500 problems).
+    * Rows that end with no label are dropped, unless ``keep_unlabelled``; so are, for ``purpose="train"``, rows whose
+      id names test data (PRMBench's "prm_test" rows use MATH-500 problems).
     * ``on_bad_row`` says what a malformed row is: an end, or a line in the report.
 
     Labels carry the layout's origin.  ``problem.id`` is the row's id, so group by question, not by id;
@@ -108,22 +111,31 @@ def read_step_labels(
             raise UserError(f"{error}; on_bad_row=skip leaves such rows out") from error
         counts.malformed.append(str(error))
 
-    for found in islice(_parsed(_rows(source, purpose, bad), bad), limit):
+    for found in islice(_parsed(_rows(source, purpose, bad), separator, bad), limit):
         counts.rows += 1
         if isinstance(found, str):
             counts.dropped_rows[found] += 1
             continue
         for item in found:
-            if isinstance(item, LabeledSolution):
+            dropped: Counter[str] = Counter()
+            if isinstance(item, JudgedSteps):
+                if purpose == "train" and item.source.startswith(EVALUATION_ONLY):
+                    raise UserError(f"{source}: {item.source} is a benchmark, never train on it; choose another file")
+                counts.ratings.update(map(_rating, item.judgements[item.new_from :]))
+                if references and item.reference and item.problem.question not in referenced:
+                    referenced.add(item.problem.question)
+                    solutions.append(_reference(item, separator))
+                if purpose == "train" and names_test_data(item.problem.id):
+                    counts.dropped_rows["id names test data"] += 1
+                    continue
+                item, dropped = _labelled(item, separator, neutral, needless)
+            else:
                 counts.ratings.update(map(_rating, item.labels))
-                solutions.append(item)
+            if not keep_unlabelled and all(label is None for label in item.labels):
+                counts.dropped_rows["no label left"] += 1
                 continue
-            if purpose == "train" and item.source.startswith(EVALUATION_ONLY):
-                raise UserError(f"{source}: {item.source} is a benchmark, never train on it; choose a training file")
-            if references and item.reference and item.problem.question not in referenced:
-                referenced.add(item.problem.question)
-                solutions.append(_reference(item, separator))
-            solutions += _labelled(item, purpose, separator, neutral, needless, counts)
+            counts.dropped_labels.update(dropped)
+            solutions.append(item)
     report = counts.report(len(solutions), neutral)
     if not solutions:
         why = "; ".join([_listed(report.dropped_rows), *report.malformed[:1]])
@@ -154,23 +166,6 @@ class _Counts:
         )
 
 
-def _labelled(
-    item: JudgedSteps, purpose: Purpose, separator: Separator, neutral: Neutral, needless: Needless, counts: _Counts
-) -> list[LabeledSolution]:
-    """The solution under the policies; nothing where it is test data or no label is left."""
-    counts.ratings.update(map(_rating, item.judgements[item.new_from :]))
-    labels, unlabelled = _labels(item, neutral, needless)
-    reason = "no label left" if all(label is None for label in labels) else None
-    if purpose == "train" and names_test_data(item.problem.id):
-        reason = "id names test data"
-    if reason is not None:
-        counts.dropped_rows[reason] += 1
-        return []
-    counts.dropped_labels.update(unlabelled)
-    origins = tuple(None if label is None else item.origin for label in labels)
-    return [LabeledSolution(_join(item.problem, item.steps, separator), labels, origins)]
-
-
 def _rows(source: str | Path, purpose: Purpose, bad: Callable[[DataError], None]) -> Iterator[Row]:
     """Each row of a file or data set with its place; a UserError where there is none to be had."""
     place = data_set(source)
@@ -197,12 +192,12 @@ def data_set(source: str | Path) -> tuple[str, str | None, str | None] | None:
 
 
 def _parsed(
-    rows: Iterator[Row], bad: Callable[[ValueError], None]
+    rows: Iterator[Row], separator: Separator, bad: Callable[[ValueError], None]
 ) -> Iterator[list[JudgedSteps] | list[LabeledSolution] | str]:
     """The solutions of each row, or why it is not for use."""
     for where, row in rows:
         try:
-            found = [LabeledSolution.from_json(row)] if "origins" in row else parse(row, Path(where).name)
+            found = _own(row, Path(where).name, separator) if "text" in row else parse(row, Path(where).name)
         except LeftOutError as reason:
             yield str(reason)
         except ValueError as error:
@@ -211,14 +206,28 @@ def _parsed(
             yield found
 
 
+def _own(row: Mapping[str, Any], name: str, separator: Separator) -> list[LabeledSolution]:
+    """A row of Rung's own, or a text nobody has labelled."""
+    if "labels" in row:
+        return [LabeledSolution.from_json(row)]
+    answer = "gold_answer" if "gold_answer" in row else "answer"
+    problem = Problem(identity(row, "id", name), text(row, "question"), text(row, answer, ""))
+    words = text(row, "text")
+    steps = split_steps(words, separator)
+    nobody = (None,) * len(steps)
+    return [LabeledSolution(Solution(problem, words, steps), nobody, nobody)]
+
+
 def _rating(judgement: Judgement) -> str:
     if judgement is None or isinstance(judgement, str):
         return judgement or "not judged"
     return "right" if judgement == 1 else "wrong" if judgement == 0 else "estimated"
 
 
-def _labels(item: JudgedSteps, neutral: Neutral, needless: Needless) -> tuple[tuple[float | None, ...], Counter[str]]:
-    """The row's S labels under the two policies, and how many judged steps were left unlabelled, by reason."""
+def _labelled(
+    item: JudgedSteps, separator: Separator, neutral: Neutral, needless: Needless
+) -> tuple[LabeledSolution, Counter[str]]:
+    """The solution with its S labels under the policies, and how many judged steps were left unlabelled, by reason."""
     labels: list[float | None] = []
     unlabelled: Counter[str] = Counter()
     for index, judgement in enumerate(item.judgements):
@@ -238,15 +247,16 @@ def _labels(item: JudgedSteps, neutral: Neutral, needless: Needless) -> tuple[tu
             labels.append(float(neutral == "right"))
         else:
             labels.append(judgement)
-    return tuple(labels), unlabelled
+    origins = tuple(None if label is None else item.origin for label in labels)
+    return LabeledSolution(_join(item.problem, item.steps, separator), tuple(labels), origins), unlabelled
 
 
 def _join(problem: Problem, steps: tuple[str, ...], separator: Separator) -> Solution:
     """The steps joined into one text, each with its exact span."""
     joiner, spans, start = _JOINER[separator], [], 0
-    for text in steps:
-        spans.append(Step(text, start, start + len(text)))
-        start += len(text) + len(joiner)
+    for step in steps:
+        spans.append(Step(step, start, start + len(step)))
+        start += len(step) + len(joiner)
     return Solution(problem, joiner.join(steps), tuple(spans))
 
 

@@ -32,7 +32,9 @@ class Verb:
 VERBS = {
     "demo": Verb("every rung on built-in problems, from nothing to a report", "rung.demo:main", "rung.ladder:Ladder"),
     "sft": Verb("train a first policy on worked solutions", "rung.sft:train", "rung.sft:SFTConfig"),
-    "label": Verb("label steps by rolling out from each of them", "prm.label:label", "prm.label:LabelConfig"),
+    "label": Verb(
+        "label the steps of solutions, by one labeller or several", "prm.label:label", "prm.label:LabelConfig"
+    ),
     "prm": Verb("train a process reward model on labelled steps", "prm.train:train", "prm.train:PRMConfig"),
     "ppo": Verb("improve a policy by PPO with step rewards", "rl.train:train", "rl.config:RLConfig"),
     "rl": Verb("the same loop, any algorithm: see configs/rl", "rl.train:train", "rl.config:RLConfig"),

@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nowhere.jsonl", r"^data\.train: .*nowhere\.jsonl: no such file"),
         (empty, r"^data\.train: .*empty\.jsonl: no rows"),
-        (torn, r"torn\.jsonl:10: columns text: no layout"),
+        (torn, r"torn\.jsonl:10: .question. is None; it must be text"),
         (Path(ours(tmp_path / "one.jsonl", questions=1)), "too few problems to split into training and validation"),
     ):
         with pytest.raises(UserError, match=message) as error:

@@ -136,13 +136,13 @@ def _check(config: LabelConfig) -> None:
 def _batches(config: LabelConfig) -> list[_Batch]:
     batches: list[_Batch] = []
     for which in ("train", "test"):
-        problems, given = _to_label(config, which)  # type: ignore[arg-type]
+        problems, given = _to_label(config, which)
         total, size = max(len(problems), len(given)), config.batch_problems
         dear = total if config.rollout_problems is None else config.rollout_problems
         for start in range(0, total, size):
             labellers = tuple(name for name in config.labellers if start < dear or name not in _DEAR)
             cut = slice(start, start + size)
-            batches.append(_Batch(which, labellers, problems[cut], given[cut]))  # type: ignore[arg-type]
+            batches.append(_Batch(which, labellers, problems[cut], given[cut]))
     return batches
 
 

@@ -80,8 +80,8 @@ def read_step_labels(
 
     ``source`` is a .jsonl(.gz), .json or .parquet file, or a hub data set as "owner/name", "owner/name:split" or
     "owner/name/configuration:split", or "folder:split" of a copy (without a split: train or test, by ``purpose``).  The
-    rows may be in any layout of prm/label_formats.py, or what ``write_labeled`` wrote, which comes back as it was; or have a
-    "question" and a "text" without labels, cut into steps at ``separator``.
+    rows may be in any layout of prm/label_formats.py, or what ``write_labeled`` wrote, which comes back as it was; or
+    have a "question" and a "text" without labels, cut into steps at ``separator``.
 
     * Steps are stripped and joined by a line break or (default) a blank line; their spans are exact either way.  Steps
       of PRM800K and ProcessBench hold line breaks, so there only "paragraph" lets ``split_steps`` find them again.

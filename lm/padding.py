@@ -17,13 +17,19 @@ def pad(rows: "Sequence[Sequence[int | float]]", value: float, dtype: "torch.dty
     return out
 
 
-def by_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, each at most ``tokens`` when padded (at least one row), shortest first."""
+def by_length(lengths: Sequence[int], tokens: int, waste: float = 1.0) -> Iterator[list[int]]:
+    """Indices in batches of like length, each at most ``tokens`` when padded (at least one row), shortest first.
+
+    ``waste`` is the greatest share of a batch that may be padding.
+    """
     batch: list[int] = []
+    total = 0
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) + 1) * lengths[i] > tokens:
+        padded = (len(batch) + 1) * lengths[i]
+        if batch and (padded > tokens or padded - total - lengths[i] > waste * padded):
             yield batch
-            batch = []
+            batch, total = [], 0
         batch.append(i)
+        total += lengths[i]
     if batch:
         yield batch

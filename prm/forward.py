@@ -1,5 +1,6 @@
 """Hidden states where steps are read: one pass a solution, alike lengths together, shared beginnings only once."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 SHORTEST_SHARED = 8  # tokens; below that a second pass costs more than it saves
+CPU_WASTE = 0.1
 
 
 def states_at(trunk: Any, rows: Sequence[Row], batch: Sequence[int]) -> "torch.Tensor":
@@ -44,15 +46,15 @@ def batched_states(
     Rows of one ``key`` (the problem) that begin alike are run with their common beginning computed once: its keys and
     values are copied to each of them and only the rest is run. Scores agree with the plain way to rounding.
     """
-    shared, plain = (shared_groups(rows, keys), []) if shares(trunk, rows) else ([], list(range(len(rows))))
-    grouped = {i for _, group in shared for i in group}
-    plain = plain or [i for i in range(len(rows)) if i not in grouped]
-    for batch in by_length([len(rows[i].ids) for i in plain], tokens):
+    # A GPU wants few large batches; a CPU is as fast with small ones, so there padding is all loss.
+    waste = CPU_WASTE if trunk.device.type == "cpu" else 1.0
+    shared = shared_groups(rows, keys) if shares(trunk, rows) else []
+    plain = sorted(set(range(len(rows))) - {i for _, group in shared for i in group})
+    for batch in by_length([len(rows[i].ids) for i in plain], tokens, waste):
         chosen = [plain[i] for i in batch]
         yield chosen, states_at(trunk, rows, chosen)
-    for pieces in _pack(rows, shared, tokens):
-        chosen = [i for _, group in pieces for i in group]
-        yield chosen, _shared_states(trunk, rows, pieces)
+    for some in by_length([length for length, _ in shared], tokens, waste):
+        yield from _shared_states(trunk, rows, [shared[g] for g in some], tokens, waste)
 
 
 def shares(trunk: Any, rows: Sequence[Row]) -> bool:
@@ -83,30 +85,10 @@ def _common(ids: Sequence[list[int]]) -> int:
     return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
-def _pack(rows: Sequence[Row], groups: Sequence[Group], tokens: int) -> Iterator[list[Group]]:
-    """Groups of like lengths side by side, each batch at most ``tokens`` when padded; a large group is cut."""
-    pieces = []
-    for length, group in groups:
-        for part in by_length([len(rows[i].ids) for i in group], tokens):
-            pieces.append((length, [group[i] for i in part]))
-
-    def size(piece: Group) -> int:
-        return max(len(rows[i].ids) for i in piece[1])
-
-    batch: list[Group] = []
-    count = 0
-    for piece in sorted(pieces, key=size):
-        if batch and (count + len(piece[1])) * size(piece) > tokens:
-            yield batch
-            batch, count = [], 0
-        batch.append(piece)
-        count += len(piece[1])
-    if batch:
-        yield batch
-
-
-def _shared_states(trunk: Any, rows: Sequence[Row], groups: Sequence[Group]) -> "torch.Tensor":
-    """As ``states_at`` for the rows of ``groups``: the beginnings first, left-padded; then every row's own rest."""
+def _shared_states(
+    trunk: Any, rows: Sequence[Row], groups: Sequence[Group], tokens: int, waste: float
+) -> "Iterator[tuple[list[int], torch.Tensor]]":
+    """As ``batched_states`` for the rows of ``groups``: first the beginnings, left-padded, then what each has left."""
     import torch
 
     device = trunk.device
@@ -118,31 +100,33 @@ def _shared_states(trunk: Any, rows: Sequence[Row], groups: Sequence[Group]) -> 
         mask[g, width - length :] = 1
     places = (mask.cumsum(1) - 1).clamp(min=0)
     first = trunk(input_ids=begun, attention_mask=mask, position_ids=places, use_cache=True)
-    heads = first.last_hidden_state
-
-    owner = [g for g, (_, group) in enumerate(groups) for _ in group]
-    members = [i for _, group in groups for i in group]
-    begins = [groups[g][0] for g in owner]
-    rest = [rows[i].ids[b:] for i, b in zip(members, begins, strict=True)]
-    tails = heads[:0, :0]
-    if any(rest):
-        index = torch.tensor(owner, device=device)
-        cache = first.past_key_values
-        cache.batch_select_indices(index)
-        ids = pad(rest, 0, torch.long).to(device)
-        # Padding behind a row cannot reach into it, so only what stands before the beginnings is masked.
-        seen = torch.cat([mask[index], torch.ones_like(ids)], 1)
-        positions = torch.tensor(begins, device=device)[:, None] + torch.arange(ids.shape[1], device=device)
-        tails = trunk(
-            input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
-    states = []
-    for row, (i, g, begin) in enumerate(zip(members, owner, begins, strict=True)):
-        ends = rows[i].ends
-        early = [width - begin + end for end in ends if end < begin]
-        late = [end - begin for end in ends if end >= begin]
-        states += [heads[g, early], tails[row, late] if late else heads[g, :0]]
-    return torch.cat(states)
+    members = [(i, g) for g, (_, group) in enumerate(groups) for i in group]
+    left = [len(rows[i].ids) - groups[g][0] for i, g in members]
+    share = sum(left) / (sum(left) + width * len(left))  # of a batch is run; the rest lies in the cache
+    for batch in by_length([width + tokens_left for tokens_left in left], tokens, waste * share):
+        chosen = [members[b] for b in batch]
+        heads, begins = first.last_hidden_state, [groups[g][0] for _, g in chosen]
+        tails = heads[:, :0]
+        if left[batch[-1]]:
+            owners = torch.tensor([g for _, g in chosen], device=device)
+            cache = copy.deepcopy(first.past_key_values)
+            cache.batch_select_indices(owners)
+            ids = pad([rows[i].ids[begin:] for (i, _), begin in zip(chosen, begins, strict=True)], 0, torch.long)
+            ids = ids.to(device)
+            tails = trunk(
+                input_ids=ids,
+                # Padding behind a row cannot reach into it, so only what stands before the beginnings is masked.
+                attention_mask=torch.cat([mask[owners], torch.ones_like(ids)], 1),
+                position_ids=torch.tensor(begins, device=device)[:, None] + torch.arange(ids.shape[1], device=device),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+        states = []
+        for place, ((i, g), begin) in enumerate(zip(chosen, begins, strict=True)):
+            early = [width - begin + end for end in rows[i].ends if end < begin]
+            late = [end - begin for end in rows[i].ends if end >= begin]
+            states += [heads[g, early], tails[place, late] if late else heads[g, :0]]
+        yield [i for i, _ in chosen], torch.cat(states)
 
 
 def check_causal(trunk: Any) -> bool:

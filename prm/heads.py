@@ -33,7 +33,10 @@ def load_head(
     if form.head == "classes":
         return split_classifier(load_token_scorer(name, 2, dtype, attention))
     if form.head == "verdicts":
-        return verdict_head(load_causal_lm(name, dtype, attention), tokenizer, form.verdicts)
+        right, wrong = (token_id(tokenizer, text) for text in form.verdicts)
+        if right == wrong:
+            raise UserError(f"{' and '.join(form.verdicts)} are one token of {name!r}: not a PRM in this format")
+        return verdict_head(load_causal_lm(name, dtype, attention), right, wrong)
     trunk = load_trunk(name, dtype, attention)
     tensors = read_tensors(name, form.head_key + ".")
     layers = [""] if form.head == "value" else ["0.", "2."]
@@ -50,16 +53,11 @@ def split_classifier(model: "PreTrainedModel") -> "tuple[PreTrainedModel, torch.
     return trunk, head
 
 
-def verdict_head(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", verdicts: tuple[str, str]
-) -> "tuple[PreTrainedModel, torch.nn.Module]":
-    """The causal LM's trunk, and of its vocabulary's logits only those of (wrong, right)."""
+def verdict_head(model: "PreTrainedModel", right: int, wrong: int) -> "tuple[PreTrainedModel, torch.nn.Module]":
+    """The causal LM's trunk, and of its vocabulary's logits only those of the tokens (wrong, right)."""
     import torch
 
     output = plain_output(model)
-    right, wrong = (token_id(tokenizer, text) for text in verdicts)
-    if right == wrong:
-        raise UserError(f"{verdicts[0]!r} and {verdicts[1]!r} are one token of this tokenizer: not its PRM's tokenizer")
     rows = torch.tensor([wrong, right], device=output.weight.device)
     head = torch.nn.Linear(output.weight.shape[1], 2, bias=output.bias is not None)
     head.weight = torch.nn.Parameter(output.weight.detach()[rows])

@@ -21,12 +21,16 @@ def load(
     *,
     format: str | None = None,
     reference: str | None = None,
+    critiques: int = 1,
+    critique_tokens: int = 1024,
 ) -> Scorer:
     """The step scorer at ``name`` (folder or hub name), with the tokenizer that lies beside it.
 
     What it is follows from ``format``, or the ``prm.json`` that training left, or the model's name, in this order
     (``prm.formats.FORMATS``); a token classifier that says nothing is read as Rung's own. ``prompt`` (with {question}
-    in it) is for Rung's formats, ``reference`` the other language model of an implicit PRM. ``tokens`` bounds a batch.
+    in it) is for Rung's formats, ``reference`` the other language model of an implicit PRM; ``critiques``, of at most
+    ``critique_tokens`` each, are what a generative one writes of a solution (one: the likeliest; more are drawn).
+    ``tokens`` bounds a batch.
     No code of the checkpoint is ever run. Raises UserError where the files are not what the format needs.
     """
     settings = read_settings(name)
@@ -43,6 +47,14 @@ def load(
             raise UserError(f"{name!r} is an implicit PRM: give the model it was trained from as reference")
         policy, frozen = (load_causal_lm(n, dtype).to(default_device()) for n in (name, other))  # type: ignore[arg-type]
         return ImplicitPRM(policy, frozen, tokenizer, form, prompt=prompt, tokens=tokens, temperature=temperature)
+    if form.layout.startswith("critique"):
+        from lm.engine import Sampling, TransformersEngine
+        from prm.generative import GenerativePRM
+
+        model = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]
+        sampling = Sampling(temperature=0.0 if critiques == 1 else 0.8, max_tokens=critique_tokens, n=critiques)
+        engine = TransformersEngine(model, tokenizer, 32)
+        return GenerativePRM(model, tokenizer, form, engine, sampling=sampling, tokens=tokens, temperature=temperature)
     return _step_prm(name, form, tokenizer, dtype, prompt=prompt, tokens=tokens, temperature=temperature)
 
 

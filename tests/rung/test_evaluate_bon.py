@@ -1,0 +1,93 @@
+"""rung eval bon: the published reference picks, and curves counted by hand."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lm.errors import UserError
+from rung.cli import main
+from rung.evaluate_bon import BonConfig, Pool, evaluate_bon, report_pools, weighted_majority
+
+DATA = Path(__file__).resolve().parents[3] / "shared/data/bon"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the published pools are not beside the repository")
+@pytest.mark.parametrize(
+    ("name", "mean", "oracle", "picks"),
+    [("gsm8k_dev", 0.920, 0.979, (0.962, 0.954, 0.945)), ("math500_dev", 0.718, 0.921, (0.827, 0.835, 0.803))],
+)
+def test_the_published_table(name: str, mean: float, oracle: float, picks: tuple[float, ...], tmp_path: Path) -> None:
+    names = tuple(f"qwen2.5-math-prm-7b:{rule}" for rule in ("min", "prod", "last"))
+    config = BonConfig(files=(str(DATA / f"{name}.jsonl.gz"),), folder=tmp_path, reference=names, ties="first")
+    report = evaluate_bon(config)["files"][name]
+    assert report["n"][-1] == 32
+    full = {who: round(curve[-1]["mean"], 3) for who, curve in report["curves"].items()}
+    assert tuple(full[who] for who in names) == picks
+    assert (full["a random sample"], full["oracle (some sample is right)"]) == (mean, oracle)
+    for curve in report["curves"].values():
+        assert all(point["low"] <= point["mean"] <= point["high"] for point in curve)
+
+
+def test_curves_by_hand() -> None:
+    pool = Pool((True, False, False), (0, 1, 1), {"s": (0.5, 0.5, 0.1)})
+    report = report_pools([pool, pool], "fair", 0)
+    assert report["n"] == [1, 2, 3]
+    means = {who: [point["mean"] for point in curve] for who, curve in report["curves"].items()}
+    assert means["a random sample"] == pytest.approx([1 / 3] * 3)
+    assert means["oracle (some sample is right)"] == pytest.approx([1 / 3, 2 / 3, 1])
+    # Pairs: (0,1) tie: 1/2; (0,2) picks 0: 1; (1,2) picks 1: 0.
+    assert means["s"] == pytest.approx([1 / 3, 1 / 2, 1 / 2])
+    # Votes: (0,1) one each: 1/2; (0,2): 1/2; (1,2): 0; all three: class 1 wins.
+    assert means["majority"] == pytest.approx([1 / 3, 1 / 3, 0])
+    assert means["s, weighted majority"][-1] == 0.0  # 0.5 against 0.6
+    first = report_pools([pool], "first", 0)["curves"]["s"]
+    assert [point["mean"] for point in first] == pytest.approx([1 / 3, 2 / 3, 1])  # sample 0 stands before its equal
+
+
+def test_picks_are_means_over_all_subsets() -> None:
+    rng = np.random.default_rng(0)
+    scores, correct = tuple(rng.integers(0, 4, 7) / 4), tuple(bool(x) for x in rng.integers(0, 2, 7))
+    answers = tuple(int(c) for c in correct)
+    pool = Pool(correct, answers, {"s": scores})
+    curve = report_pools([pool], "fair", 0)["curves"]["s"]
+    for n, point in zip([1, 2, 4, 7], curve, strict=True):
+        brute = []
+        for subset in itertools.combinations(range(7), n):
+            best = max(scores[i] for i in subset)
+            brute.append(np.mean([correct[i] for i in subset if scores[i] == best]))
+        assert point["mean"] == pytest.approx(np.mean(brute))
+
+
+def test_weighted_majority_by_hand() -> None:
+    answers, correct, scores = (0, 1, 1, None), (True, False, False, True), (0.9, 0.3, 0.4, 1.0)
+    assert weighted_majority(answers, correct, scores, range(4)) == 1.0  # 0.9 against 0.7
+    assert weighted_majority(answers, correct, scores, [1, 2, 3]) == 0.0
+    assert weighted_majority(answers, correct, scores, [3]) == 0.0
+    assert weighted_majority((0, 1), (True, False), (0.5, 0.5), [0, 1]) == 0.5
+
+
+def write(path: Path, *rows: dict) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_command_judges_what_nobody_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = [{"response": "#### 4", "ref_prm": {"m": {"min": 0.9}}}, {"response": "#### 5", "ref_prm": {"m": {"min": 0.1}}}]
+    file = write(tmp_path / "pool.jsonl", {"id": "a", "question": "2+2?", "gold_answer": "4", "samples": samples})
+    assert main(["eval", "bon", f"files=[{file}]", "reference=[all]", f"folder={tmp_path}"]) == 0
+    lines = {line[:46].strip(): line.split() for line in capsys.readouterr().out.splitlines()}
+    assert lines["m:min"][-3:] == ["100.0", "[100,", "100]"]
+    assert lines["a random sample"][-3] == "50.0"
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    good = {"question": "2+2?", "gold_answer": "4", "samples": [{"response": "4", "ref_prm": {"m": {"min": 1}}}]}
+    with pytest.raises(UserError, match="nothing to pick by"):
+        evaluate_bon(BonConfig(files=(write(tmp_path / "a.jsonl", good),), folder=tmp_path))
+    with pytest.raises(UserError, match=r"no reference score 'm:max'; it has m:min"):
+        evaluate_bon(BonConfig(files=(write(tmp_path / "a.jsonl", good),), folder=tmp_path, reference=("m:max",)))
+    with pytest.raises(UserError, match=r"b\.jsonl.*a pool's row needs"):
+        evaluate_bon(BonConfig(files=(write(tmp_path / "b.jsonl", {"question": "q"}),), folder=tmp_path, reference=("all",)))

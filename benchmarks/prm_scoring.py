@@ -53,7 +53,7 @@ def build(texts: Sequence[str], hidden: int, layers: int, vocabulary: int) -> St
     config = build_causal_lm(sizes, tokenizer).config
     config.num_labels, config.classifier_dropout = 2, 0.0
     trunk, head = split_classifier(AutoModelForTokenClassification.from_config(config).eval())
-    torch.nn.init.normal_(head.weight, std=0.3)
+    head.apply(lambda layer: torch.nn.init.normal_(layer.weight, std=0.3))
     return StepPRM(trunk, head, tokenizer, prompt=PROMPTS["the question"])
 
 

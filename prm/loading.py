@@ -2,15 +2,33 @@
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lm.config import key
 from lm.errors import UserError, hub_errors
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from prm.ensemble import Combine, Ensemble
 from prm.formats import Format, find_format
 from prm.scorer import Scorer, StepPRM
 
 SETTINGS = "prm.json"  # beside the model: {"format": ..., "temperature": ..., "prompt": ..., "reference": ...}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a reward model is read, and which others are asked as well."""
+
+    format: str | None = key(
+        None, "prm.formats.FORMATS: trl, qwen-math-prm, ...; null goes by the model's files and name"
+    )
+    reference: str | None = key(None, "the model that an implicit PRM was trained from")
+    critiques: int = key(1, "critiques that a generative PRM writes of a solution", low=1)
+    critique_tokens: int = key(1024, "longest critique", low=1)
+    also: tuple[str, ...] = key((), "further PRMs, for an ensemble: folders or hub names")
+    combine: Combine = key("mean", "of an ensemble's scores: mean, min, or cautious: mean − caution·std")
+    caution: float = key(1.0, "standard deviations that a cautious ensemble takes off", low=0)
 
 
 def load(
@@ -56,6 +74,18 @@ def load(
         engine = TransformersEngine(model, tokenizer, 32)
         return GenerativePRM(model, tokenizer, form, engine, sampling=sampling, tokens=tokens, temperature=temperature)
     return _step_prm(name, form, tokenizer, dtype, prompt=prompt, tokens=tokens, temperature=temperature)
+
+
+def load_as(reading: Reading, name: str, dtype: DType, tokens: int, prompt: str | None) -> Scorer:
+    """``load`` as a config says; with ``reading.also`` the ensemble of them all, each in its own format."""
+    first = load(
+        name, dtype, tokens, prompt, format=reading.format, reference=reading.reference,
+        critiques=reading.critiques, critique_tokens=reading.critique_tokens,
+    )  # fmt: skip
+    if not reading.also:
+        return first
+    others = [load(other, dtype, tokens) for other in reading.also]
+    return Ensemble((first, *others), reading.combine, reading.caution)
 
 
 def _step_prm(name: str, form: Format, tokenizer: Any, dtype: DType, **options: Any) -> StepPRM:

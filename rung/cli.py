@@ -45,6 +45,14 @@ VERBS = {
         "say which final answers in a file are right", "rung.verify:main", "rung.verify:VerifyConfig", argument="file"
     ),
     "eval": Verb("measure how often a policy is right", "rung.evaluate:main", "rung.evaluate:EvalConfig"),
+    "eval processbench": Verb(
+        "a PRM on first errors", "rung.evaluate_steps:processbench", "rung.evaluate_steps:ProcessBenchConfig"
+    ),
+    "eval prmbench": Verb("a PRM on every step", "rung.evaluate_steps:prmbench", "rung.evaluate_steps:PRMBenchConfig"),
+    "eval bon": Verb("a PRM on picking among samples", "rung.evaluate_bon:main", "rung.evaluate_bon:BonConfig"),
+    "rerank": Verb(
+        "order candidate solutions by a PRM", "rung.rerank:main", "rung.rerank:RerankConfig", argument="file"
+    ),
     "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
     "serve": Verb(
         "serve step scores over HTTP", "rung.serving.serve:main", "rung.serving.config:ServeConfig", argument="model"
@@ -68,11 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 2 the user has something to mend (one line on standard error), 130 interrupted. A bug of ours crashes.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = arguments[0] if arguments and arguments[0] in VERBS else ""
+    verb = next((words for words in (" ".join(arguments[:2]), *arguments[:1]) if words in VERBS), "")
     who = f"rung {verb}".strip()
     try:
         if verb:
-            _run(verb, arguments[1:])
+            _run(verb, arguments[len(verb.split()) :])
         else:
             print(_without_verb(arguments))
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``rung eval bon``: best-of-n from a pool of samples, by a PRM or by scores that the pool holds, beside blind choices."""
+"""``rung eval bon``: best-of-n from a pool of samples, by a PRM or by scores in the pool, beside blind choices."""
 
 import random
 from collections import defaultdict
@@ -58,12 +58,11 @@ def main(config: BonConfig) -> None:
     """Evaluate each file, write ``folder/summary.json`` and print a table a file."""
     summary = evaluate_bon(config)
     for name, report in summary["files"].items():
-        ns = [n for n in report["n"]]
         print(f"{name}: {report['problems']} problems, {report['undecided']} samples without a verdict count as wrong")
-        print(f"  {'accuracy % of the pick among':<44}" + "".join(f"{n:>16}" for n in ns))
+        print(f"  {'accuracy % of the pick among':<44}" + "".join(f"{n:>19}" for n in report["n"]))
         for row, curve in report["curves"].items():
             cells = [f"{100 * c['mean']:.1f} [{100 * c['low']:.0f}, {100 * c['high']:.0f}]" for c in curve]
-            print(f"  {row:<44}" + "".join(f"{cell:>16}" for cell in cells))
+            print(f"  {row:<44}" + "".join(f"{cell:>19}" for cell in cells))
 
 
 def evaluate_bon(config: BonConfig) -> dict[str, Any]:
@@ -171,12 +170,14 @@ def _pool(row: Mapping[str, Any], reference: Sequence[str], path: str) -> Pool:
         try:
             scores[name] = tuple(float(c[model][rule]) for c in cached)
         except (KeyError, TypeError):
-            raise UserError(f"{path}: {problem.id} has no reference score {name!r}; it has {', '.join(names)}") from None
+            raise UserError(
+                f"{path}: {problem.id} has no reference score {name!r}; it has {', '.join(names)}"
+            ) from None
     return Pool(correct, answers, scores)
 
 
 def _scored(pools: Sequence[Pool], rows: Sequence[Mapping[str, Any]], config: BonConfig) -> list[Pool]:
-    """The pools with the PRM's scores added, and those of a coin beside them."""
+    """The pools with the PRM's scores added."""
     assert config.prm is not None
     prm = load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
     solutions = []

@@ -1,20 +1,25 @@
 """``rung score``: P(right) of every step of the solutions in a file, for reranking and for looking."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lm.checkpoint import write_atomic
-from lm.config import REQUIRED, key
+from lm.config import REQUIRED, key, part
 from lm.errors import UserError
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
-from prm.loading import load as load_prm
-from prm.scores import Aggregation, parse_rows
+from prm.loading import Reading, load_as
+from prm.scorer import Scorer, stop_at_complaint
+from prm.scores import Aggregation, StepScores, parse_rows
 from verifiers.solution import Problem, Solution, Step
 from verifiers.split import split_steps
+
+Separator = Literal["line", "paragraph"]
+Unscorable = Literal["stop", "null"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,10 @@ class ScoreConfig:
     file: Path = key(REQUIRED, 'rows with "question" and "text" (cut into steps), or "question" and "steps" (a list)')
     out: Path | None = key(None, "where the rows go with step_scores and score added; null: standard output")
     prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     aggregate: Aggregation = key("min", "how a solution's step scores become its score")
-    separator: Literal["line", "paragraph"] = key("line", "what separates the steps of a text")
+    separator: Separator = key("line", "what separates the steps of a text")
+    unscorable: Unscorable = key("stop", "a solution longer than the model reads: stop, or null scores and the reason")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
     micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
@@ -37,23 +44,49 @@ def main(config: ScoreConfig) -> None:
     rows = list(parse_rows(config.file, dict))
     if not rows:
         raise UserError(f"{config.file} is empty: no solutions to score")
-    solutions = [_solution(row, f"{config.file}: row {i + 1}", config.separator) for i, row in enumerate(rows)]
+    solutions = [solution_of(row, f"{config.file}: row {i + 1}", config.separator) for i, row in enumerate(rows)]
     prepare_torch(0, config.threads)
-    prm = load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
+    prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     with progress("score", len(solutions)) as bar:
-        scores = prm.score(solutions, bar.advance)
+        scores = score_all(prm, solutions, config.unscorable, bar.advance)
     text = ""
     for row, s in zip(rows, scores, strict=True):
-        added = {"step_scores": s.probabilities.tolist(), "score": s.aggregate(config.aggregate)}
+        added = (
+            {"step_scores": None, "score": None, "unscorable": s} if isinstance(s, str) else as_row(s, config.aggregate)
+        )
         text += json.dumps(row | added, ensure_ascii=False) + "\n"
-    if config.out is None:
+    write_out(config.out, text)
+
+
+def score_all(
+    prm: Scorer, solutions: Sequence[Solution], unscorable: Unscorable, advance: Callable[[int], None] | None = None
+) -> list[StepScores | str]:
+    """The scores of each solution, or (``unscorable`` "null") the reason why it has none; "stop" raises UserError."""
+    complaints = prm.complaints(solutions)
+    if unscorable == "stop":
+        stop_at_complaint(complaints)
+    good = [s for s, complaint in zip(solutions, complaints, strict=True) if complaint is None]
+    scored = iter(prm.score(good, advance))
+    return [complaint or next(scored) for complaint in complaints]
+
+
+def as_row(scores: StepScores, aggregate: Aggregation) -> dict[str, Any]:
+    """What the output says of a scored solution."""
+    said = {"step_scores": scores.probabilities.tolist(), "score": scores.aggregate(aggregate)}
+    return said | ({"unsaid_steps": list(scores.unsaid)} if scores.unsaid else {})
+
+
+def write_out(out: Path | None, text: str) -> None:
+    """To the file, whole or not at all, or to standard output."""
+    if out is None:
         print(text, end="")
     else:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(config.out, text)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out, text)
 
 
-def _solution(row: dict[str, Any], where: str, separator: Literal["line", "paragraph"]) -> Solution:
+def solution_of(row: dict[str, Any], where: str, separator: Separator) -> Solution:
+    """The solution in a row: its "text" cut into steps, or its "steps" joined."""
     question, text, steps = row.get("question"), row.get("text"), row.get("steps")
     if not isinstance(question, str):
         raise UserError(f'{where} has no "question" text')

@@ -75,7 +75,10 @@ def write(path: Path, *rows: dict) -> str:
 
 
 def test_the_command_judges_what_nobody_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    samples = [{"response": "#### 4", "ref_prm": {"m": {"min": 0.9}}}, {"response": "#### 5", "ref_prm": {"m": {"min": 0.1}}}]
+    samples = [
+        {"response": "#### 4", "ref_prm": {"m": {"min": 0.9}}},
+        {"response": "#### 5", "ref_prm": {"m": {"min": 0.1}}},
+    ]
     file = write(tmp_path / "pool.jsonl", {"id": "a", "question": "2+2?", "gold_answer": "4", "samples": samples})
     assert main(["eval", "bon", f"files=[{file}]", "reference=[all]", f"folder={tmp_path}"]) == 0
     lines = {line[:46].strip(): line.split() for line in capsys.readouterr().out.splitlines()}
@@ -90,4 +93,6 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no reference score 'm:max'; it has m:min"):
         evaluate_bon(BonConfig(files=(write(tmp_path / "a.jsonl", good),), folder=tmp_path, reference=("m:max",)))
     with pytest.raises(UserError, match=r"b\.jsonl.*a pool's row needs"):
-        evaluate_bon(BonConfig(files=(write(tmp_path / "b.jsonl", {"question": "q"}),), folder=tmp_path, reference=("all",)))
+        evaluate_bon(
+            BonConfig(files=(write(tmp_path / "b.jsonl", {"question": "q"}),), folder=tmp_path, reference=("all",))
+        )

@@ -1,0 +1,213 @@
+"""``rung eval processbench`` and ``rung eval prmbench``: how well a reward model judges steps, beside blind guesses."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lm.checkpoint import write_atomic, write_json
+from lm.config import REQUIRED, key, part
+from lm.models import DType
+from lm.progress import progress
+from lm.torch_setup import prepare_torch
+from prm.loading import Reading, load_as
+from prm.metrics import (
+    auc,
+    best_threshold,
+    calibration_error,
+    constant_baseline,
+    first_error,
+    first_error_f1,
+    reliability,
+)
+from prm.readers import read_step_labels
+from prm.scores import LabeledSolution, StepScores
+from prm.step_metrics import add_counts, blind_counts, count_steps
+from rung.report_plots import Canvas
+from rung.statistics import Interval, bootstrap_statistic
+
+Separator = Literal["paragraph", "line"]
+
+
+@dataclass(frozen=True)
+class StepsConfig:
+    """What both step benchmarks need."""
+
+    files: tuple[str, ...] = key(REQUIRED, "one file a subset, in the step-label schema of prm/readers.py")
+    folder: Path = key(Path("runs/eval-steps"), "summary.json and reliability.html are written here")
+    prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
+    separator: Separator = key("paragraph", "what is put between the steps of a file")
+    limit: int | None = key(None, "at most so many rows of each file, from its beginning", low=1)
+    resamples: int = key(1000, "bootstrap samples of the problems", low=10)
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
+    micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
+    seed: int = key(0, "of the bootstrap")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+
+
+@dataclass(frozen=True)
+class ProcessBenchConfig(StepsConfig):
+    """The first wrong step of a solution: F1 of ProcessBench, unweighted over the subsets."""
+
+    threshold: float | None = key(
+        0.5, "below it a step is called wrong; null: the best on the first file, as the paper chose it on GSM8K", low=0
+    )
+
+
+@dataclass(frozen=True)
+class PRMBenchConfig(StepsConfig):
+    """Every step of a solution, by kind of error: PRMScore of PRMBench."""
+
+    threshold: float = key(0.5, "above it a step is called right", low=0, high=1)
+
+
+Scored = list[tuple[LabeledSolution, StepScores]]
+
+
+def processbench(config: ProcessBenchConfig) -> None:
+    """Evaluate, write ``folder/summary.json`` and ``reliability.html``, print a table."""
+    subsets = score_files(config)
+    threshold = config.threshold
+    if threshold is None:
+        first = next(iter(subsets.values()))
+        threshold = best_threshold([s.probabilities for _, s in first], [item.first_error() for item, _ in first])
+    reports = {name: report_first_errors(scored, threshold, config) for name, scored in subsets.items()}
+    average = average_f1(list(subsets.values()), threshold, config)
+    baseline = float(np.mean([r["coin_toss"]["f1"] for r in reports.values()]))
+    write_up(config, {"threshold": threshold, "average_f1": asdict(average), "subsets": reports}, subsets)
+    print(f"threshold {threshold:.3f}" + (" (chosen on the first file)" if config.threshold is None else ""))
+    print(f"  {'subset':<16}{'error':>8}{'right':>8}{'F1':>22}{'constant':>10}{'coin toss':>11}{'AUC':>8}{'ECE':>8}")
+    for name, r in reports.items():
+        print(
+            f"  {name:<16}{100 * r['error_accuracy']:8.1f}{100 * r['correct_accuracy']:8.1f}{_cell(r['f1']):>22}"
+            f"{100 * r['constant']['f1']:10.1f}{100 * r['coin_toss']['f1']:11.1f}"
+            f"{r['auc']:8.3f}{r['calibration_error']:8.3f}"
+        )
+    print(f"  {'average':<16}{'':16}{_cell(asdict(average)):>22}{0.0:10.1f}{100 * baseline:11.1f}")
+
+
+def prmbench(config: PRMBenchConfig) -> None:
+    """Evaluate, write ``folder/summary.json`` and ``reliability.html``, print a table."""
+    subsets = score_files(config)
+    everything = [pair for scored in subsets.values() for pair in scored]
+    kinds: dict[str, Scored] = {}
+    for item, scores in everything:
+        kinds.setdefault(_kind(item), []).append((item, scores))
+    reports = {name: report_steps(scored, config) for name, scored in ({"all": everything} | kinds).items()}
+    write_up(config, {"threshold": config.threshold, "kinds": reports}, subsets)
+    print(f"  {'kind':<24}{'PRMScore':>22}{'F1':>7}{'neg F1':>8}{'constant':>10}{'coin toss':>11}{'step AUC':>10}")
+    for name, r in reports.items():
+        print(
+            f"  {name:<24}{_cell(r['prm_score']):>22}{100 * r['f1']:7.1f}{100 * r['negative_f1']:8.1f}"
+            f"{100 * r['constant']:10.1f}{100 * r['coin_toss']:11.1f}{r['auc']:10.3f}"
+        )
+
+
+def score_files(config: StepsConfig) -> dict[str, Scored]:
+    """{file's name: its labelled solutions with their scores}."""
+    prepare_torch(config.seed, config.threads)
+    read = {}
+    for path in config.files:
+        items, said = read_step_labels(path, purpose="evaluate", separator=config.separator, limit=config.limit)
+        print(f"{path}: {said}")
+        read[Path(path).name.split(".")[0]] = items
+    prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
+    everything = [item.solution for items in read.values() for item in items]
+    with progress("score", len(everything)) as bar:
+        scores = iter(prm.score(everything, bar.advance))
+    return {name: [(item, next(scores)) for item in items] for name, items in read.items()}
+
+
+def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -> dict[str, Any]:
+    """ProcessBench's numbers on one subset, with an interval of F1 over problems, beside blind guesses."""
+    items = [item for item, _ in scored]
+    gold = np.array([item.first_error() for item in items])
+    said = np.array([first_error(s.probabilities, threshold) for _, s in scored])
+    result = first_error_f1(said.tolist(), gold.tolist())
+    interval = bootstrap_statistic(
+        [item.solution.problem.question for item in items],
+        lambda rows: first_error_f1(said[rows].tolist(), gold[rows].tolist()).f1,
+        config.seed,
+        resamples=config.resamples,
+    )
+    probabilities, labels = judged(scored)
+    blind = constant_baseline(labels, gold.tolist())
+    return {
+        "solutions": len(items),
+        "error_accuracy": result.error_accuracy,
+        "correct_accuracy": result.correct_accuracy,
+        "f1": asdict(interval),
+        "constant": asdict(blind.first_error),
+        "coin_toss": asdict(blind.mixed_first_error),
+        "auc": auc(probabilities, labels),
+        "calibration_error": calibration_error(probabilities, labels),
+    }
+
+
+def average_f1(subsets: Sequence[Scored], threshold: float, config: StepsConfig) -> Interval:
+    """The mean of the subsets' F1, each counting alike; resampled within each subset."""
+    gold = [np.array([item.first_error() for item, _ in scored]) for scored in subsets]
+    said = [np.array([first_error(s.probabilities, threshold) for _, s in scored]) for scored in subsets]
+    keys = [f"{k}/{item.solution.problem.question}" for k, scored in enumerate(subsets) for item, _ in scored]
+    ends = np.cumsum([0, *map(len, subsets)])
+    strata = np.repeat(np.arange(len(subsets)), np.diff(ends))
+
+    def mean_f1(rows: np.ndarray) -> float:
+        parts = [rows[strata[rows] == k] - ends[k] for k in range(len(subsets))]
+        return float(
+            np.mean([first_error_f1(said[k][p].tolist(), gold[k][p].tolist()).f1 for k, p in enumerate(parts)])
+        )
+
+    return bootstrap_statistic(keys, mean_f1, config.seed, resamples=config.resamples, strata=strata.tolist())
+
+
+def report_steps(scored: Scored, config: PRMBenchConfig) -> dict[str, Any]:
+    """PRMBench's numbers on some solutions, with an interval of PRMScore over problems, beside blind guesses."""
+    counts = [count_steps(*judged([pair]), config.threshold) for pair in scored]
+    questions = [item.solution.problem.question for item, _ in scored]
+    pick: Callable[[np.ndarray], float] = lambda rows: add_counts([counts[i] for i in rows]).prm_score  # noqa: E731
+    interval = bootstrap_statistic(questions, pick, config.seed, resamples=min(config.resamples, 200))
+    total = add_counts(counts)
+    probabilities, labels = judged(scored)
+    return {
+        "solutions": len(scored),
+        "prm_score": asdict(interval),
+        "f1": total.f1,
+        "negative_f1": total.negative_f1,
+        "constant": blind_counts(labels, 1.0).prm_score,
+        "coin_toss": blind_counts(labels, 0.5).prm_score,
+        "auc": auc(probabilities, labels),
+    }
+
+
+def judged(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities, labels) of the steps that somebody judged, both (N,)."""
+    pairs = [(p, y) for item, s in scored for p, y in zip(s.probabilities, item.labels, strict=True) if y is not None]
+    return np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])
+
+
+def write_up(config: StepsConfig, summary: dict[str, Any], subsets: dict[str, Scored]) -> None:
+    """summary.json, and the reliability diagram of all steps as a picture of its own."""
+    probabilities, labels = judged([pair for scored in subsets.values() for pair in scored])
+    rows = reliability(probabilities, labels)
+    summary |= {"calibration_error": calibration_error(probabilities, labels), "reliability": [asdict(r) for r in rows]}
+    config.folder.mkdir(parents=True, exist_ok=True)
+    write_json(config.folder / "summary.json", summary)
+    drawing = Canvas().reliability([(r.mean_probability, r.fraction_right, r.count) for r in rows])
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    page = f"<!doctype html><meta charset=utf-8><title>Reliability</title><style>{style}</style>{drawing}\n"
+    write_atomic(config.folder / "reliability.html", page)
+
+
+def _kind(item: LabeledSolution) -> str:
+    """The kind of error in a PRMBench id, "prmbench-KIND-..."."""
+    parts = item.solution.problem.id.split("-")
+    return parts[1] if parts[0] == "prmbench" and len(parts) > 2 else "other"
+
+
+def _cell(interval: dict[str, float]) -> str:
+    return f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"

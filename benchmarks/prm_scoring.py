@@ -52,8 +52,9 @@ def build(texts: Sequence[str], hidden: int, layers: int, vocabulary: int) -> St
     torch.manual_seed(0)
     config = build_causal_lm(sizes, tokenizer).config
     config.num_labels, config.classifier_dropout = 2, 0.0
-    trunk, head = split_classifier(AutoModelForTokenClassification.from_config(config).eval())
-    head.apply(lambda layer: torch.nn.init.normal_(layer.weight, std=0.3))
+    model = AutoModelForTokenClassification.from_config(config).eval()
+    torch.nn.init.normal_(model.score.weight, std=0.3)
+    trunk, head = split_classifier(model)
     return StepPRM(trunk, head, tokenizer, prompt=PROMPTS["the question"])
 
 

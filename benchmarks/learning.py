@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/learning"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=600_000, help="token budget of each arm")
+    parser.add_argument("--tokens", type=int, default=100_000, help="token budget of each arm")
     parser.add_argument("overrides", nargs="*", help="key=value of the ladder, for example ppo.credit.form=delta")
     arguments = parser.parse_args()
     ladder = replace(load(Ladder, None, arguments.overrides), folder=arguments.folder)

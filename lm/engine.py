@@ -20,7 +20,7 @@ class Sampling:
 
     temperature: float = key(1.0, "divides the logits; 0 is greedy", low=0)
     top_p: float = key(1.0, "nucleus: the fewest tokens that have this much probability; 1 keeps all", low=0, high=1)
-    max_tokens: int = key(64, "longest completion, in tokens; one that reaches it is cut", low=1)
+    max_tokens: int = key(96, "longest completion, in tokens; one that reaches it is cut", low=1)
     n: int = key(1, "completions of each prompt", low=1)
 
 

@@ -25,9 +25,9 @@ class ProblemsConfig:
     subset: str | None = key(None, "configuration of a hub data set: main for openai/gsm8k")
     validation_fraction: float = key(0.05, "share of a source's questions kept from training", low=0, high=0.9)
     families: tuple[str, ...] = key(tuple(FAMILIES), "built-in families to draw from")
-    levels: tuple[int, ...] = key((2, 3, 4), "levels of the built-in families, 1 (shortest) to 4")
+    levels: tuple[int, ...] = key((4,), "levels of the built-in families, 1 (shortest) to 4")
     slips: float = key(
-        0.6,
+        0.75,
         "how often authors of built-in solutions mix up + and − where numbers are large; a policy copies it",
         high=1,
     )

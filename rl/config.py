@@ -34,14 +34,14 @@ class RLConfig:
     credit: CreditConfig = part(CreditConfig)
     advantage: AdvantageConfig = part(AdvantageConfig)
     sampling: Sampling = part(Sampling, "how rollouts are drawn", n=2)
-    problems_per_step: int = key(64, "problems sampled in each step, sampling.n rollouts of each", low=1)
+    problems_per_step: int = key(32, "problems sampled in each step, sampling.n rollouts of each", low=1)
     resample: int = key(
         0, "rounds of sampling other problems for those whose rollouts are all right or all wrong (DAPO)", low=0
     )
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     steps: int = key(100, "rounds of sampling and learning", low=1)
     token_budget: int | None = key(None, "also stop once so many tokens are sampled: how two arms are made equal")
-    epochs: int = key(1, "passes over the rollouts of a step", low=1)
+    epochs: int = key(4, "passes over the rollouts of a step", low=1)
     minibatches: int = key(2, "optimizer steps a pass", low=1)
     micro_tokens: int = key(8192, "padded tokens a forward pass: memory, not results", low=1)
     stop_kl: float | None = key(
@@ -59,7 +59,7 @@ class RLConfig:
     )
     ptx_batch: int = key(32, "worked solutions in each update's ptx loss", low=1)
     max_skipped: int = key(5, "a run ends after so many updates in a row with NaN or Inf, which are left out", low=1)
-    optim: OptimConfig = part(OptimConfig, lr=3e-4, warmup=5, schedule="constant", weight_decay=0.0)
+    optim: OptimConfig = part(OptimConfig, lr=1e-4, warmup=5, schedule="constant", weight_decay=0.0)
     critic_optim: OptimConfig = part(OptimConfig, lr=1e-3, warmup=1, schedule="constant", weight_decay=0.0)
     eval_every: int = key(20, "steps between greedy evaluations on held-out problems; 0: never", low=0)
     eval_problems: int = key(300, "validation problems in such an evaluation", low=1)

@@ -23,7 +23,7 @@ class CreditConfig:
     """What a rollout earns, and where."""
 
     form: Form = key(
-        "potential", "how step scores become rewards; outcome uses the verdict alone (the baseline). See rl/credit.py"
+        "delta", "how step scores become rewards; outcome uses the verdict alone (the baseline). See rl/credit.py"
     )
     min_temperature: float = key(0.0, "T of the form min: 0 charges the worst step alone, more spreads it", low=0)
     process_weight: float = key(1.0, "multiplies the step rewards")

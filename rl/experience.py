@@ -36,7 +36,7 @@ class AdvantageConfig:
     gamma: float = key(1.0, "discount a token", low=0, high=1)
     lam: float = key(0.95, "λ of GAE: 1 is Monte Carlo, 0 trusts the critic one token ahead", low=0, high=1)
     whiten: bool = key(True, "advantages to mean 0 and variance 1 over the tokens of a step")
-    kl_coefficient: float = key(0.01, "β, the weight of KL(policy || reference)", low=0)
+    kl_coefficient: float = key(0.03, "β, the weight of KL(policy || reference)", low=0)
     kl_in: Literal["reward", "loss"] = key("reward", "β·KL is taken from each token's reward, or added to the loss")
     kl_estimator: Estimator = key("k1", "k1, k2 or k3; see rl/kl.py (in a loss k1 has no gradient to follow)")
     kl_clamp: float | None = key(None, "a token's KL is held within ± this", low=0)

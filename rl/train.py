@@ -99,7 +99,9 @@ def train(config: RLConfig) -> None:
         beta.update(metrics["kl"], len(rollouts))
 
         count.sampled_tokens += collected.tokens
-        if config.eval_every and (step % config.eval_every == 0 or step + 1 == config.steps):
+        spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
+        last = spent or step + 1 == config.steps
+        if config.eval_every and (step % config.eval_every == 0 or last):
             with run.timer("evaluate"):
                 metrics["eval_accuracy"] = greedy_accuracy(engine, tokenizer, held_out, config)
         run.log(
@@ -110,7 +112,7 @@ def train(config: RLConfig) -> None:
             **metrics,
             **mean_metrics(learned),
         )
-        if config.token_budget is not None and count.sampled_tokens >= config.token_budget:
+        if last:
             break
     if critic is not None and config.critic_trunk == "separate":
         run.finish(model=(policy, tokenizer), critic=critic)

@@ -39,9 +39,11 @@ class Ladder:
     resume: bool = key(False, "go on where this folder's ladder stopped")
     overwrite: bool = key(False, "delete the ladder in the folder first")
     sft: SFTConfig = part(SFTConfig, fit=FitConfig(steps=600, optim=OptimConfig(lr=4e-3, warmup=50)))
-    label: LabelConfig = part(LabelConfig)
-    prm: PRMConfig = part(PRMConfig, fit=FitConfig(steps=700, optim=OptimConfig(lr=2e-3)))
-    ppo: RLConfig = part(RLConfig, steps=40, eval_every=2)
+    label: LabelConfig = part(LabelConfig, train_problems=10000, rollout_problems=500)
+    prm: PRMConfig = part(
+        PRMConfig, data=StepData(after_error="keep"), fit=FitConfig(steps=600, optim=OptimConfig(lr=2e-3))
+    )
+    ppo: RLConfig = part(RLConfig, steps=40, eval_every=4)
     eval: EvalConfig = part(EvalConfig)
 
 

@@ -52,9 +52,6 @@ class Agreement:
 def agreement(first: Sequence[LabeledSolution], second: Sequence[LabeledSolution]) -> Agreement:
     """Compare two labellings of the same solutions, as verdicts for table and kappa.
 
-    Up to the first step that ``first`` calls wrong: after an error one labeller may ask whether a step follows, the
-    other whether the answer can still be reached.
-
     ``kappa`` is Cohen's (1960); ``auc`` ranks the steps by the second's labels against the first's verdicts. Numbers
     that need both classes, or any step at all, are nan without.
     """
@@ -68,8 +65,6 @@ def agreement(first: Sequence[LabeledSolution], second: Sequence[LabeledSolution
                 table[int(a), int(b)] += 1
                 right.append(a)
                 scores.append(score)
-            if a is False:
-                break
     total = max(1, len(right))
     observed = float(table.trace() / total)
     expected = float((table.sum(0) * table.sum(1)).sum() / total**2)

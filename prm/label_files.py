@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lm.checkpoint import write_atomic, write_json
 from lm.run import read_metrics, read_timing
 from prm.consensus import Keep, agreement, mix, verdicts
+from prm.labelled_data import up_to_first_error
 from prm.labelling import Cost
 from prm.scores import LabeledSolution, read_labeled, write_labeled
 
@@ -77,7 +78,9 @@ def _summary(batches: Sequence[Labelled], labellers: Sequence[str], costs: Mappi
     for labeller in labellers:
         summary[labeller] = _judged(_joined(batches, labeller)) | costs[labeller]
     for first, second in combinations(labellers, 2):
-        compared = agreement(_joined(batches, first, second), _joined(batches, second, first))
+        # After an error one labeller may ask whether a step follows, another whether the answer can still be reached.
+        judged = [up_to_first_error(item) for item in _joined(batches, first, second)]
+        compared = agreement(judged, _joined(batches, second, first))
         summary[f"{first}_and_{second}"] = asdict(compared) | {
             "table_rows": [f"{first} wrong", f"{first} right"],
             "table_columns": [f"{second} wrong", f"{second} right"],

@@ -100,8 +100,7 @@ def train(config: RLConfig) -> None:
 
         count.sampled_tokens += collected.tokens
         spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
-        last = spent or step + 1 == config.steps
-        if config.eval_every and (step % config.eval_every == 0 or last):
+        if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
             with run.timer("evaluate"):
                 metrics["eval_accuracy"] = greedy_accuracy(engine, tokenizer, held_out, config)
         run.log(
@@ -112,7 +111,7 @@ def train(config: RLConfig) -> None:
             **metrics,
             **mean_metrics(learned),
         )
-        if last:
+        if spent:
             break
     if critic is not None and config.critic_trunk == "separate":
         run.finish(model=(policy, tokenizer), critic=critic)

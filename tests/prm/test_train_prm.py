@@ -123,8 +123,11 @@ def test_two_test_files_are_reported_by_name(tmp_path: Path) -> None:
 
 def test_nothing_labelled_is_one_line(tmp_path: Path) -> None:
     blank = [LabeledSolution(item.solution, (None,) * 3, (None,) * 3) for item in learnable(30, 0)]
-    with pytest.raises(UserError, match=r"a\.jsonl: no labelled step in the first 64 tokens"):
+    with pytest.raises(UserError, match=r"a\.jsonl: no labelled solution left \(30 no label left\)"):
         train(config(tmp_path, blank, blank, steps=2))
+    asked = config(tmp_path, learnable(30, 0), learnable(5, 1), steps=2)
+    with pytest.raises(UserError, match=r"a\.jsonl: no labelled step in the first 8 tokens"):
+        train(replace(asked, max_tokens=8))
 
 
 def test_the_loss_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:

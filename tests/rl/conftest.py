@@ -39,7 +39,7 @@ def configure(
             folder=home / name, policy=str(home / "policy"), prm=str(home / f"prm{prm}"),
             problems=ProblemsConfig(families=("chain",), levels=(1,)), pool=40, eval_problems=6, eval_every=1,
             credit=CreditConfig(form=form, no_answer=-0.5), sampling=Sampling(max_tokens=16, n=2),
-            problems_per_step=6, minibatches=2, micro_tokens=200, engine_batch=8, steps=2, save_every=1,
+            problems_per_step=6, minibatches=2, epochs=1, micro_tokens=200, engine_batch=8, steps=2, save_every=1,
             optim=OptimConfig(lr=1e-3, warmup=2, schedule="constant", weight_decay=0.0), threads=1,
         )  # fmt: skip
         return dataclasses.replace(config, **changes)

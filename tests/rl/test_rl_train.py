@@ -61,6 +61,19 @@ def test_a_run_writes_what_happened(finished: Path, fitted_policy: "PreTrainedMo
     assert critic.score.weight.abs().max() > 0  # the head starts at zero and has learnt
 
 
+def test_the_learner_gives_the_sampled_tokens_the_engine_s_log_probs(finished: Path) -> None:
+    assert all(0 <= line["logprob_gap"] < 1e-4 for line in read_metrics(finished))
+
+
+def test_a_token_budget_ends_the_run_with_an_evaluation(configure: Configure) -> None:
+    train(config := configure("budget", steps=50, token_budget=150, eval_every=49))
+    lines = read_metrics(config.folder)
+    assert 2 <= len(lines) < 50
+    assert lines[-2]["sampled_tokens"] < 150 <= lines[-1]["sampled_tokens"]
+    assert [i for i, line in enumerate(lines) if "eval_accuracy" in line] == [0, len(lines) - 1]
+    assert (config.folder / "model").is_dir()
+
+
 def test_the_same_seed_writes_the_same_bytes(configure: Configure, finished: Path) -> None:
     train(again := configure("again", steps=3))
     assert (again.folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()

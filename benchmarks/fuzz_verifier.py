@@ -45,8 +45,11 @@ class Watch:
             "check_step": check_step,
             "extract_choice": lambda a, _: extract_choice(a),
         }
-        self.inputs, self.slowest, self.culprit = 0, 0.0, ""
-        self.pair("\\sin(2x)", "2\\sin x\\cos x")  # what is imported when first needed
+        self.inputs, self.slowest, self.culprit, self.warm = 0, 0.0, "", False
+        one = "\\begin{pmatrix}1\\end{pmatrix}"
+        for a, b in (("\\sin(2x)", "2\\sin x\\cos x"), (f"{one}+{one}", f"2{one}")):
+            self.pair(a, b)  # what is imported when first needed
+        self.warm = True
 
     def pair(self, a: str, b: str) -> None:
         self.inputs += 1
@@ -58,7 +61,7 @@ class Watch:
             raise FailedError(f"decide does not call {a!a} equal to itself")
         for name, call in self.calls.items():
             self.timed(name, call, a, b)
-        if self.inputs > 1 and set(sys.modules) != modules:
+        if self.warm and set(sys.modules) != modules:
             raise FailedError(f"{sorted(set(sys.modules) - modules)} imported on {a!a} and {b!a}")
 
     def timed(self, name: str, call: Callable[[str, str], Any], a: str, b: str) -> Any:
@@ -68,9 +71,9 @@ class Watch:
         except Exception as error:
             raise FailedError(f"{name} raised {error!r} on {a!a} and {b!a}") from error
         seconds = time.thread_time() - start
-        if seconds > self.slowest:
+        if seconds > self.slowest and self.warm:
             self.slowest, self.culprit = seconds, f"{name} of {a!a} and {b!a}"
-        if seconds > SECONDS and self.inputs > 1:
+        if seconds > SECONDS and self.warm:
             raise FailedError(f"{name} took {seconds:.2f} s on {a!a} and {b!a}")
         return result
 

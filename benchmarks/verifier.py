@@ -8,7 +8,8 @@ they run under ``--peer-python``, an interpreter that has ``math-verify[antlr4_1
 of its own, on one thread, and its time is that process's CPU time around the calls alone.
 
 Printed for each: right in percent, false accepts and false rejects, cases per CPU second, and the 99th percentile of
-one case's wall time.  A time-out or an exception counts as "not accepted".
+one case's wall time and CPU time: on a machine that does other work too, only the second tells about the grader.  A
+time-out or an exception counts as "not accepted".
 """
 
 import argparse
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GRADERS = ("rung", "math-verify, wrapped", "math-verify, as in TRL")
 
 Case = dict[str, Any]
+Outcome = tuple[bool, float, float]  # accepted, wall seconds, CPU seconds
 Grader = Callable[[str, str, str], bool]
 
 
@@ -78,42 +80,42 @@ MAKERS = dict(zip(GRADERS, (rung, math_verify_wrapped, math_verify_as_in_trl), s
 
 
 def run(grader: str) -> None:
-    """In the grader's process: cases as JSON lines in, [accepted, wall seconds] out, CPU seconds last."""
+    """In the grader's process: cases as JSON lines in, [accepted, wall seconds, CPU seconds] out, CPU seconds last."""
     grade = MAKERS[grader]()
     cases = [json.loads(line) for line in sys.stdin]
     grade("\\sqrt{8}", "2\\sqrt{2}", "answer")  # imports are nobody's speed
     outcomes = []
     cpu = time.process_time()
     for case in cases:
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), time.process_time()
         try:
             accepted = grade(case["gold"], case["prediction"], case["kind"])
         except Exception:  # a peer's failure on a case is that case's outcome
             accepted = False
-        outcomes.append([accepted, time.perf_counter() - start])
+        outcomes.append([accepted, time.perf_counter() - start, time.process_time() - spent])
     print(json.dumps({"outcomes": outcomes, "cpu": time.process_time() - cpu}))
 
 
-def measure(grader: str, python: str, cases: list[Case]) -> tuple[list[tuple[bool, float]], float]:
+def measure(grader: str, python: str, cases: list[Case]) -> tuple[list[Outcome], float]:
     lines = "".join(json.dumps(case) + "\n" for case in cases)
     command = [python, str(Path(__file__).resolve()), "--grader", grader]
     done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{grader} failed under {python}: {done.stderr.strip().splitlines()[-1]}")
     answer = json.loads(done.stdout.splitlines()[-1])
-    return [(bool(accepted), seconds) for accepted, seconds in answer["outcomes"]], answer["cpu"]
+    return [(bool(accepted), wall, cpu) for accepted, wall, cpu in answer["outcomes"]], answer["cpu"]
 
 
-def row(name: str, cases: list[Case], outcomes: list[tuple[bool, float]], cpu: float | None) -> str:
+def row(name: str, cases: list[Case], outcomes: list[Outcome], cpu: float | None) -> str:
     wrong = [
-        case["expected"] for case, (accepted, _) in zip(cases, outcomes, strict=True) if accepted != case["expected"]
+        case["expected"] for case, (accepted, *_) in zip(cases, outcomes, strict=True) if accepted != case["expected"]
     ]
-    slowest = sorted(seconds for _, seconds in outcomes)
-    p99 = slowest[min(len(slowest) - 1, int(0.99 * len(slowest)))]
+    place = min(len(outcomes) - 1, int(0.99 * len(outcomes)))
+    wall, own = (1e3 * sorted(outcome[which] for outcome in outcomes)[place] for which in (1, 2))
     rate = f"{len(cases) / cpu:,.0f}" if cpu else ""
     right = 100 * (1 - len(wrong) / len(cases))
     missed = f"{wrong.count(False)} / {wrong.count(True)}"
-    return f"| {name} | {len(cases)} | {right:.2f} | {missed} | {rate} | {1e3 * p99:.2f} |"
+    return f"| {name} | {len(cases)} | {right:.2f} | {missed} | {rate} | {wall:.2f} / {own:.2f} |"
 
 
 def main() -> None:
@@ -128,7 +130,7 @@ def main() -> None:
         return
     if not arguments.files:
         parser.error("name at least one file of cases")
-    header = "right % | false accepts / rejects | cases / CPU s | p99 ms |\n|---|---|---|---|---|---|"
+    header = "right % | false accepts / rejects | cases / CPU s | p99 ms, wall / CPU |\n|---|---|---|---|---|---|"
     for file in arguments.files:
         cases = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         by_category: dict[str, list[int]] = defaultdict(list)

@@ -91,7 +91,8 @@ def decide(a: str, b: str, policy: Policy = DEFAULT_POLICY) -> Decision:
 def same_numbers(a: str, b: str) -> bool | None:
     """Whether two plain decimal numbers are equal; None where one is anything else."""
     if _PLAIN.fullmatch(a) and _PLAIN.fullmatch(b):
-        return a == b or Fraction(a.replace(",", "")) == Fraction(b.replace(",", ""))
+        a, b = a.replace(",", ""), b.replace(",", "")
+        return a == b or (int(a) == int(b) if "." not in a + b else Fraction(a) == Fraction(b))
     return None
 
 

@@ -57,7 +57,11 @@ def extract_answer(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extracti
     body = text[base:]
     for rule in rules:
         found = _FINDERS[rule](body)
-        if found is not None and rule == "boxed" and (later := _last_cue(_FINALLY, body, found[2])) is not None:
+        if (
+            found is not None
+            and rule == "boxed"
+            and (later := _last_cue(_FINALLY, ("final answer is",), body, found[2])) is not None
+        ):
             found, rule = later, "the answer is"
         if found is not None:
             answer, start, end = found
@@ -116,9 +120,12 @@ def _hashes(body: str) -> Found | None:
     return trimmed(body, at + 4, end) if not body[end:].strip() else None
 
 
-def _last_cue(pattern: re.Pattern[str], body: str, after: int = 0) -> Found | None:
-    """The statement after the last cue that has one."""
+def _last_cue(pattern: re.Pattern[str], words: tuple[str, ...], body: str, after: int = 0) -> Found | None:
+    """The statement after the last cue that has one; ``words`` are those of which the pattern needs one."""
     tail = max(after, len(body) - MAX_TAIL)
+    lowered = body[tail:].lower()
+    if not any(word in lowered for word in words):
+        return None  # most texts have none, and this is ten times faster than the pattern
     for cue in reversed(list(pattern.finditer(body, tail))[-MAX_CUES:]):
         found = _statement(body, cue.end())
         if found is not None:
@@ -290,9 +297,9 @@ _FINDERS: dict[Rule, Callable[[str], Found | None]] = {
     "boxed": boxed,
     "tag": _tagged,
     "hashes": _hashes,
-    "the answer is": lambda body: _last_cue(_IS, body),
-    "answer:": lambda body: _last_cue(_COLON, body),
-    "A:": lambda body: _last_cue(_LETTER, body),
+    "the answer is": lambda body: _last_cue(_IS, ("answer", "choice", "option"), body),
+    "answer:": lambda body: _last_cue(_COLON, ("answer",), body),
+    "A:": lambda body: _last_cue(_LETTER, ("a:",), body),
     "bold": _bold,
     "last line": _closing_line,
     "whole text": lambda body: trimmed(body, 0, len(body)),

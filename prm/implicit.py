@@ -76,9 +76,9 @@ def cumulative_rewards(policy: Any, reference: Any, rows: Sequence[Row], beta: f
     import torch
 
     ids = pad([row.ids for row in rows], 0, torch.long).to(policy.device)
-    ratio = token_logprobs(policy, ids)
     with torch.no_grad():
-        ratio = ratio - token_logprobs(reference, ids)
+        known = token_logprobs(reference, ids)
+    ratio = token_logprobs(policy, ids) - known
     found = []
     for line, row in zip(ratio, rows, strict=True):
         # line[i] is token i + 1, so tokens start..end are line[start - 1 : end]

@@ -27,6 +27,10 @@ class RLConfig:
         "separate", "shared: the critic is a head on the policy's own trunk, for half the compute"
     )
     prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    prover: str | None = key(
+        None, "a policy whose roll-outs from each step (c/N) take the PRM's place, for credit.form=progress"
+    )
+    prover_rollouts: int = key(4, "N: roll-outs of the prover from each step", low=1)
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
     pool: int | None = key(20000, "training problems to draw from; null takes all of a file")
@@ -61,6 +65,9 @@ class RLConfig:
     max_skipped: int = key(5, "a run ends after so many updates in a row with NaN or Inf, which are left out", low=1)
     optim: OptimConfig = part(OptimConfig, lr=1e-4, warmup=5, schedule="constant", weight_decay=0.0)
     critic_optim: OptimConfig = part(OptimConfig, lr=1e-3, warmup=1, schedule="constant", weight_decay=0.0)
+    prm_optim: OptimConfig = part(
+        OptimConfig, "of credit.form=implicit's PRM", lr=1e-4, warmup=5, schedule="constant", weight_decay=0.0
+    )
     eval_every: int = key(20, "steps between greedy evaluations on held-out problems; 0: never", low=0)
     eval_problems: int = key(300, "validation problems in such an evaluation", low=1)
     save_every: int = key(20, "steps between checkpoints", low=0)

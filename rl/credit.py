@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from rl.batch import TokenBatch
     from verifiers.solution import Verdict
 
-Form = Literal["outcome", "sum", "clip", "delta", "clip_delta", "min", "running_min", "potential", "progress", "group"]
+Form = Literal[
+    "outcome",
+    "sum",
+    "clip",
+    "delta",
+    "clip_delta",
+    "min",
+    "running_min",
+    "potential",
+    "progress",
+    "group",
+    "implicit",
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,15 @@ def progress_form(p: np.ndarray, start: float) -> np.ndarray:
     return delta_form(np.diff(np.append(start, p)))
 
 
+def implicit_form(p: np.ndarray) -> np.ndarray:
+    """r_i = logit p_i − logit p_{i−1}, logit p_0 = 0: of an implicit PRM the β log π/π_ref of the step's tokens.
+
+    PRIME's process reward (Cui et al. 2025, eq. 3), summed over a step. (S,) -> (S,)
+    """
+    held = np.clip(p, 1e-12, 1 - 1e-12)
+    return np.diff(np.log(held) - np.log1p(-held), prepend=0.0)
+
+
 def standardise(values: np.ndarray) -> np.ndarray:
     """(x − mean) / (s + 1e-4), s unbiased; 0 where there is but one. (N,) -> (N,)"""
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
@@ -135,6 +156,7 @@ FORMS: dict[Form, Callable[[np.ndarray], np.ndarray]] = {
     "min": min_form,
     "running_min": running_min_form,
     "potential": running_min_form,
+    "implicit": implicit_form,
 }
 
 

@@ -12,7 +12,7 @@ from lm.optim import make_optimizer
 from lm.run import Run
 from lm.sft import Pair, batch_of, encode_pairs
 from lm.torch_setup import prepare_torch
-from prm.loading import load as load_prm
+from prm.implicit import ImplicitPRM
 from prm.problems import load_problems
 from rl.batch import pack
 from rl.collect import collect
@@ -20,6 +20,7 @@ from rl.config import RLConfig, check
 from rl.credit import token_rewards
 from rl.experience import estimate_advantages
 from rl.forward import Critic
+from rl.judge import outcome_backward, step_judge
 from rl.kl import KLController
 from rl.learn import Learner, Refusals, backward, clear_gradients, mean_metrics, minibatches, ptx_backward, update
 from rl.losses import Metrics
@@ -40,7 +41,7 @@ def train(config: RLConfig) -> None:
     tokenizer = load_tokenizer(config.policy)
     policy, reference = (load_causal_lm(config.policy, config.dtype).to(device) for _ in range(2))  # type: ignore[arg-type]
     critic = make_critic(policy, config)
-    prm = load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
+    prm = step_judge(config, tokenizer, reference)
     examples = load_problems(config.problems, "train", config.pool, stream=3)
     problems = [e.problem for e in examples]
     held_out = [e.problem for e in load_problems(config.problems, "validation", config.eval_problems, stream=4)]
@@ -49,12 +50,15 @@ def train(config: RLConfig) -> None:
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
     if critic is not None:
         learners["critic"] = Learner(critic, make_optimizer(critic, config.critic_optim), config.critic_optim)
+    judges = {}
+    if isinstance(prm, ImplicitPRM):
+        judges["prm"] = Learner(prm.policy, make_optimizer(prm.policy, config.prm_optim), config.prm_optim)
     beta = KLController(config.advantage.kl_coefficient, config.advantage.kl_target, config.advantage.kl_horizon)
     count, refusals = Counter(), Refusals(config.folder, config.max_skipped)
 
     run = Run.open(config.folder, config, verb="rl", resume=config.resume, overwrite=config.overwrite)
     run.track(count=count, beta=beta, refusals=refusals)
-    for name, learner in learners.items():
+    for name, learner in (learners | judges).items():
         run.track(**{name: learner.model})
         run.track(**{f"{name}_optimizer": learner.optimizer})
     for step in run.steps(
@@ -67,7 +71,12 @@ def train(config: RLConfig) -> None:
 
         # judge every step
         with run.timer("judge"):
-            scores = prm.score([r.solution for r in rollouts])
+            solutions = [r.solution for r in rollouts]
+            scores = prm.score(solutions)
+            judged = {}
+            if isinstance(prm, ImplicitPRM):  # PRIME: the judge learns from the verdicts too
+                judged = outcome_backward(prm, solutions, verdicts)
+                judged |= update(judges, judged, step, config.steps)
 
         # credit: rewards on tokens, then advantages
         with run.timer("credit"):
@@ -109,6 +118,7 @@ def train(config: RLConfig) -> None:
             **rollout_metrics(rollouts, verdicts, scores) | {"accuracy": collected.accuracy},
             reward=float(rewards.sum() / len(rollouts)),
             **metrics,
+            **judged,
             **mean_metrics(learned),
         )
         if spent:

@@ -45,6 +45,7 @@ SCORES = st.lists(st.floats(0, 1), max_size=12).map(np.array)
         ("clip_delta", [0.5, -0.2, 0.3, -0.7]),
         ("min", [0, 0, 0, -0.4]),
         ("running_min", [-0.1, -0.5, 0, -0.1]),
+        ("implicit", np.log([9, 2 / 3 / 9, 1.5 / (2 / 3), 3 / 7 / 1.5]).tolist()),
     ],
 )
 def test_forms_by_hand(form: Form, rewards: list[float]) -> None:
@@ -65,8 +66,9 @@ def test_every_form_takes_no_steps_and_one() -> None:
             "min": -0.5,
             "running_min": -0.75,
             "potential": -0.75,
+            "implicit": np.log(0.25 / 0.75),
         }[form]
-        assert function(np.array([0.25])).tolist() == [one]
+        assert function(np.array([0.25])).tolist() == [pytest.approx(one)]
 
 
 @given(p=SCORES)

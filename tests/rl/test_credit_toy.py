@@ -104,6 +104,8 @@ def test_potential_leaves_even_the_path_of_ascent_as_it_was() -> None:
 def test_the_best_of_all_trajectories() -> None:
     """What no ascent can change: by `sum` the best trajectory goes on to the end, by the others it is right."""
     for form, values in returns_of.items():
+        if form == "implicit":  # its scores are a model's own log-odds, not these
+            continue
         taken, _, right = trajectories()[int(values.argmax())]
         if form == "sum":
             assert len(taken) == LONGEST

@@ -1,6 +1,6 @@
 """Our losses beside TRL's trainers on the same tiny model and tokens, where TRL (1.16) is installed; elsewhere skipped.
 
-    pip install --no-deps trl==1.16.0
+pip install --no-deps trl==1.16.0
 """
 
 from pathlib import Path

@@ -129,7 +129,7 @@ def test_a_wrong_type(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-
     assert said("ppo", str(path)) == f"rung ppo: {path}: steps is 'many', expected int"
     assert said("ppo", "credit.form=mni") == (
         "rung ppo: command line: credit.form is mni, expected outcome | sum | clip | delta | clip_delta | min "
-        "| running_min | potential | progress | group; "
+        "| running_min | potential | progress | group | implicit; "
         "did you mean min?"
     )
     assert said("sft", "fit.steps=0") == "rung sft: command line: fit.steps is 0, expected 1 or more"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm.engine import Completion
@@ -71,6 +71,7 @@ def test_every_form_takes_no_steps_and_one() -> None:
         assert function(np.array([0.25])).tolist() == [pytest.approx(one)]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(p=SCORES)
 def test_running_min_telescopes(p: np.ndarray) -> None:
     rewards = running_min_form(p)
@@ -81,6 +82,7 @@ def test_running_min_telescopes(p: np.ndarray) -> None:
         assert running_min_form(p[:i]).tolist() == rewards[:i].tolist()  # what follows changes nothing
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(p=SCORES)
 def test_the_return_of_delta_is_the_score_and_clip_never_pays(p: np.ndarray) -> None:
     returns = delta_form(p)[::-1].cumsum()[::-1]
@@ -191,6 +193,7 @@ def test_potential_takes_back_at_the_end_what_the_steps_still_hold(tokenizer: "P
     assert rewards[-1] == 0.5
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(p=SCORES.filter(len))
 def test_potential_pays_the_same_whatever_the_scores(p: np.ndarray) -> None:
     completion = Completion((*range(len(p)), 99), np.zeros(len(p) + 1, np.float32), "stop")

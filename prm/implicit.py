@@ -77,8 +77,8 @@ def cumulative_rewards(policy: Any, reference: Any, rows: Sequence[Row], beta: f
 
     ids = pad([row.ids for row in rows], 0, torch.long).to(policy.device)
     with torch.no_grad():
-        known = token_logprobs(reference, ids)
-    ratio = token_logprobs(policy, ids) - known
+        expected = token_logprobs(reference, ids)
+    ratio = token_logprobs(policy, ids) - expected
     found = []
     for line, row in zip(ratio, rows, strict=True):
         # line[i] is token i + 1, so tokens start..end are line[start - 1 : end]

@@ -1,9 +1,7 @@
 """``prm.load``: from a folder or a hub name to something that scores steps."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lm.config import key
@@ -13,7 +11,7 @@ from prm.ensemble import Combine, Ensemble
 from prm.formats import Format, find_format
 from prm.scorer import Scorer, StepPRM
 
-SETTINGS = "prm.json"  # beside the model: {"format": ..., "temperature": ..., "prompt": ..., "reference": ...}
+SETTINGS = "rung_prm"  # in config.json: {"format", "temperature", "prompt"}, and of an implicit PRM "reference", "beta"
 
 
 @dataclass(frozen=True)
@@ -44,15 +42,16 @@ def load(
 ) -> Scorer:
     """The step scorer at ``name`` (folder or hub name), with the tokenizer that lies beside it.
 
-    What it is follows from ``format``, or the ``prm.json`` that training left, or the model's name, in this order
+    What it is follows from ``format``, or what training left in config.json, or the model's name, in this order
     (``prm.formats.FORMATS``); a token classifier that says nothing is read as Rung's own. ``prompt`` (with {question}
     in it) is for Rung's formats, ``reference`` the other language model of an implicit PRM; ``critiques``, of at most
     ``critique_tokens`` each, are what a generative one writes of a solution (one: the likeliest; more are drawn).
     ``tokens`` bounds a batch.
     No code of the checkpoint is ever run. Raises UserError where the files are not what the format needs.
     """
-    settings = read_settings(name)
-    _, form = find_format(name, read_config(name), format or settings.get("format"))
+    config = read_config(name)
+    settings = config.get(SETTINGS) or {}
+    _, form = find_format(name, config, format or settings.get("format"))
     form = dataclasses.replace(form, beta=settings.get("beta", form.beta))
     prompt = prompt or settings.get("prompt")
     temperature = settings.get("temperature", 1.0)
@@ -97,20 +96,6 @@ def _step_prm(name: str, form: Format, tokenizer: Any, dtype: DType, **options: 
     if not check_causal(trunk):
         raise UserError(f"{name!r} reads a text in both directions: its score of a step would depend on what follows")
     return StepPRM(trunk, head.to(default_device()), tokenizer, form, **options)
-
-
-def read_settings(name: str) -> dict[str, Any]:
-    """What training wrote beside a local model; {} for others."""
-    path = Path(name) / SETTINGS
-    if not path.is_file():
-        return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON ({error}); write it again or delete it") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{path} must hold an object with format, temperature, prompt; delete it to go without")
-    return settings
 
 
 def read_config(name: str) -> dict[str, Any]:

@@ -1,27 +1,36 @@
 """``rung prm``: train a process reward model on labelled steps, and say how good it is on held-out ones."""
 
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lm.checkpoint import write_json
 from lm.config import key, part
 from lm.errors import UserError
-from lm.models import ModelConfig, build_causal_lm, default_device, load_token_scorer, load_tokenizer
-from lm.optim import learning_rate, make_optimizer, optimizer_step
-from lm.padding import by_length
+from lm.models import (
+    ModelConfig,
+    build_causal_lm,
+    default_device,
+    load_causal_lm,
+    load_token_scorer,
+    load_tokenizer,
+)
 from lm.run import Run
-from lm.sft import FitConfig, batch_of
+from lm.sft import FitConfig
 from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
-from prm.forward import states_at
-from prm.heads import split_classifier, step_logits
+from prm.bootstrap import bootstrap_statistic
+from prm.calibration import fit_temperature
+from prm.fit import examples_of, fit_prm, trainable_logits
+from prm.formats import FORMATS, RUNG, Format
+from prm.heads import split_classifier, verdict_head
+from prm.implicit import ImplicitPRM
 from prm.labelled_data import StepData, load_labelled
-from prm.layout import Row, encode_steps
+from prm.layout import encode_steps, token_id
+from prm.loading import SETTINGS
 from prm.metrics import (
     auc,
     best_threshold,
@@ -35,20 +44,33 @@ from prm.scorer import Scorer, StepPRM
 from prm.scores import LabeledSolution, StepScores
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Head = Literal["classes", "value", "verdicts", "outcome", "implicit"]
 
 
 @dataclass(frozen=True)
 class PRMConfig:
-    """A step classifier on the trunk of a language model, read at the last token of each step."""
+    """A reward model on the trunk of a language model, read at the last token of each step."""
 
     folder: Path = key(Path("runs/prm"), "the run folder; the PRM is saved in FOLDER/model")
     data: StepData = part(StepData)
     model: ModelConfig = part(ModelConfig, path="runs/sft/model")
+    head: Head = key(
+        "classes",
+        "two classes a step; one value; the logits of + and −; outcome: one judgement a solution (an ORM); "
+        "implicit: log-ratio to the model it starts from, learnt from outcomes",
+    )
+    beta: float = key(0.05, "β of an implicit PRM, in log-odds a nat")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     max_tokens: int = key(1024, "longer solutions are cut at the last step that fits", low=8)
+    harden: float | None = key(None, "labels above it become 1, others 0: 0 is Math-Shepherd's hard label; null: soft")
+    origin_weights: dict[str, float] = key({}, "how much labels of an origin count, for example {monte_carlo: 0.5}")
+    balance: bool = key(False, "weigh right and wrong steps so that both count the same in all")
+    gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
     fit: FitConfig = part(FitConfig)
+    eval_every: int = key(0, "steps between evaluations on the validation problems, into metrics.jsonl; 0: none", low=0)
+    calibrate: bool = key(True, "fit a temperature on the validation problems and save it with the model")
     seed: int = key(0, "of the new head and the order of the data")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
     resume: bool = key(False, "go on with the run in the folder")
@@ -61,106 +83,138 @@ def train(config: PRMConfig) -> None:
     train_items, held_out, tests = load_labelled(config.data, config.seed)
     model, tokenizer = _start(config, train_items)
     model.to(default_device())  # type: ignore[arg-type]
-    rows = labelled_rows(tokenizer, train_items, config.prompt, config.max_tokens)
-    if not rows:
+    form = replace(FORMATS[name_of(config.head)], beta=config.beta)
+    reference = _reference(config)
+    rows = encode_steps(tokenizer, [item.solution for item in train_items], config.prompt)
+    examples = examples_of(
+        rows, train_items, max_tokens=config.max_tokens, outcome=config.head in ("outcome", "implicit"),
+        harden=config.harden, origin_weights=config.origin_weights, balance=config.balance,
+    )  # fmt: skip
+    if not examples:
         raise UserError(
             f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
             "of a solution; give other labels (such as train.monte_carlo.jsonl) or raise max_tokens"
         )
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
-    fit_prm(run, model, rows, config.fit, config.seed)
-    trunk, head = split_classifier(model)
-    prm = StepPRM(trunk, head, tokenizer, prompt=config.prompt, tokens=config.fit.micro_tokens)
 
+    def scorer(temperature: float = 1.0) -> StepPRM | ImplicitPRM:
+        options: dict[str, Any] = {"prompt": config.prompt, "tokens": config.fit.micro_tokens}
+        return scorer_of(model, tokenizer, form, reference, temperature=temperature, **options)
+
+    logits_of = trainable_logits(model, form, tokenizer, reference)
+    fit_prm(
+        run, model, logits_of, examples, config.fit, config.seed,
+        lambda: validation_metrics(scorer(), held_out, config.seed), config.eval_every,
+    )  # fmt: skip
+    temperature = _temperature(scorer(), held_out) if config.calibrate else 1.0
+    prm = scorer(temperature)
     threshold = choose_threshold(prm, held_out)
     reports = {name: assess(prm, items, threshold) for name, items in tests.items()}
     first = next(iter(reports.values()), {})
     summary = first | {"tests": reports} if len(reports) > 1 else first
-    write_json(config.folder / "summary.json", summary)
+    write_json(config.folder / "summary.json", summary | {"temperature": temperature})
     for name, report in reports.items():
-        f1, base = report["first_error"], report["baseline"]
-        print(
-            f"{name}: step AUC {report['auc']:.3f} (constant {base['auc']:.3f}), calibration error "
-            f"{report['calibration_error']:.3f}, first-error F1 {100 * f1['f1']:.1f} "
-            f"(constant {100 * base['first_error']['f1']:.1f}, coin toss {100 * base['mixed_first_error']['f1']:.1f}) "
-            f"on {report['solutions']} solutions"
-        )
+        print(f"{name}: {_line(report)}")
+    said: dict[str, Any] = {
+        "format": name_of(config.head),
+        "temperature": temperature,
+        "prompt": config.prompt,
+    }
+    said |= {"beta": config.beta, "reference": config.model.path} if config.head == "implicit" else {}
+    setattr(model.config, SETTINGS, said)  # in config.json, so that a model never lies there without it
     run.finish(model=(model, tokenizer))
 
 
+def name_of(head: Head) -> str:
+    """What the format of a head is called in ``prm.formats``."""
+    return RUNG if head == "classes" else f"rung-{head}"
+
+
+def scorer_of(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    form: Format,
+    reference: "PreTrainedModel | None" = None,
+    **options: Any,
+) -> StepPRM | ImplicitPRM:
+    """The scorer that ``prm.load`` would make of the model as it is now."""
+    if reference is not None:
+        return ImplicitPRM(model, reference, tokenizer, form, **options)
+    if form.head == "verdicts":
+        right, wrong = (token_id(tokenizer, text) for text in form.verdicts)
+        return StepPRM(*verdict_head(model, right, wrong), tokenizer, form, **options)
+    return StepPRM(*split_classifier(model), tokenizer, form, **options)
+
+
 def _start(config: PRMConfig, items: Sequence[LabeledSolution]) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The model at ``config.model.path`` with a two-class head, or a new one with a tokenizer of its own."""
-    if config.model.path is not None:
-        tokenizer = load_tokenizer(config.model.path)
-        return load_token_scorer(config.model.path, 2, config.model.dtype, config.model.attention), tokenizer
+    """The model at ``config.model.path`` with the head asked for, or a new one with a tokenizer of its own."""
+    outputs = {"value": 1, "verdicts": 0, "implicit": 0}.get(config.head, 2)
+    path, dtype, attention = config.model.path, config.model.dtype, config.model.attention
+    if path is not None:
+        tokenizer = load_tokenizer(path)
+        loaded = (
+            load_token_scorer(path, outputs, dtype, attention) if outputs else load_causal_lm(path, dtype, attention)
+        )
+        return loaded, tokenizer
+    if config.head == "implicit":
+        raise UserError("head=implicit learns how a model changes from its start: give model.path, a language model")
     from transformers import AutoModelForTokenClassification
 
     texts = {item.solution.problem.question: item.solution.text for item in items}
     tokenizer = train_tokenizer((f"{q}\n{t}" for q, t in texts.items()), config.model.vocabulary)
-    sizes = build_causal_lm(config.model, tokenizer).config
-    sizes.num_labels = 2
+    causal = build_causal_lm(config.model, tokenizer)
+    if not outputs:
+        return causal, tokenizer
+    sizes = causal.config
+    sizes.num_labels = outputs
     sizes.classifier_dropout = 0.0
     return AutoModelForTokenClassification.from_config(sizes, dtype=sizes.dtype), tokenizer
 
 
-Labeled = tuple[Row, list[float]]  # token ids with the ends of the judged steps, and their labels
+def _reference(config: PRMConfig) -> "PreTrainedModel | None":
+    """The frozen start of an implicit PRM."""
+    if config.head != "implicit" or config.model.path is None:
+        return None
+    frozen = load_causal_lm(config.model.path, config.model.dtype, config.model.attention).requires_grad_(False).eval()
+    frozen.to(default_device())
+    return frozen
 
 
-def labelled_rows(
-    tokenizer: "PreTrainedTokenizerBase",
-    items: Sequence[LabeledSolution],
-    prompt: str | None,
-    max_tokens: int = sys.maxsize,
-) -> list[Labeled]:
-    """What the model learns from: only the steps that somebody judged, cut where the solution grows too long."""
-    encoded = encode_steps(tokenizer, [item.solution for item in items], prompt)
-    rows = []
-    for item, row in zip(items, encoded, strict=True):
-        judged = [
-            (end, label)
-            for end, label in zip(row.ends, item.labels, strict=True)
-            if label is not None and end < max_tokens
-        ]
-        if judged:
-            ends, labels = [end for end, _ in judged], [label for _, label in judged]
-            rows.append((Row(row.ids[: ends[-1] + 1], ends, row.start), labels))
-    return rows
+def _temperature(prm: StepPRM | ImplicitPRM, items: Sequence[LabeledSolution]) -> float:
+    """Fitted on the judged steps of validation problems (an outcome model's on the steps it says its number of)."""
+    logits = [
+        np.broadcast_to(x, len(i.labels)) for x, i in zip(prm.logits([i.solution for i in items]), items, strict=True)
+    ]
+    pairs = [(x, y) for row, item in zip(logits, items, strict=True) for x, y in zip(row, item.labels, strict=True)]
+    judged = [(x, y) for x, y in pairs if y is not None]
+    return fit_temperature([x for x, _ in judged], [y for _, y in judged])
 
 
-def fit_prm(run: Run, model: "PreTrainedModel", rows: Sequence[Labeled], config: FitConfig, seed: int) -> None:
-    """Minimise the cross-entropy of the (soft) labels, averaged over the judged steps of a batch."""
-    optimizer = make_optimizer(model, config.optim)
-    run.track(model=model, optimizer=optimizer)
-    trunk, head = split_classifier(model)
-    model.train()
-    for step in run.steps(config.steps, save_every=config.save_every, label="PRM", show=["loss"]):
-        loss = prm_gradient(trunk, head, batch_of(rows, config.batch, seed, step), config.micro_tokens)
-        rate = learning_rate(config.optim, step, config.steps)
-        norm = optimizer_step(model, optimizer, config.optim, rate)
-        run.log(step, loss=loss, learning_rate=rate, grad_norm=norm)
+def validation_metrics(prm: Scorer, items: Sequence[LabeledSolution], seed: int) -> Mapping[str, float]:
+    """Step AUC, and first-error F1 at the threshold that is best on these rows, with its interval over problems."""
+    scores = prm.score([item.solution for item in items])
+    gold = np.array([item.first_error() for item in items])
+    threshold = best_threshold([s.probabilities for s in scores], gold.tolist())
+    said = np.array([first_error(s.probabilities, threshold) for s in scores])
+    f1, low, high = bootstrap_statistic(
+        [item.solution.problem.question for item in items],
+        lambda rows: first_error_f1(said[rows].tolist(), gold[rows].tolist()).f1,
+        seed,
+        resamples=200,
+    )
+    return {"val_auc": auc(*judged_steps(scores, items)), "val_f1": f1, "val_f1_low": low, "val_f1_high": high}
 
 
-def prm_gradient(
-    trunk: "PreTrainedModel", head: "torch.nn.Module", batch: Sequence[Labeled], micro_tokens: int
-) -> float:
-    """Accumulate the gradient of the mean cross-entropy over the judged steps of a batch; returns that mean."""
-    judged = sum(len(labels) for _, labels in batch)
-    loss = 0.0
-    for indices in by_length([len(row.ids) for row, _ in batch], micro_tokens):
-        part_loss = step_loss(trunk, head, [batch[i] for i in indices]) / judged
-        part_loss.backward()
-        loss += float(part_loss.detach())
-    return loss
-
-
-def step_loss(trunk: "PreTrainedModel", head: "torch.nn.Module", rows: Sequence[Labeled]) -> "torch.Tensor":
-    """Sum of −y log p − (1 − y) log(1 − p) over the judged steps of some rows; p is the model's P(right)."""
-    import torch
-
-    states = states_at(trunk, [row for row, _ in rows], range(len(rows)))
-    logits = step_logits(head(states), right=(1,))
-    labels = torch.tensor([y for _, labels in rows for y in labels], device=logits.device)
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+def _line(report: Mapping[str, Any]) -> str:
+    f1, base = report["first_error"], report["baseline"]
+    return (
+        f"step AUC {report['auc']:.3f} (constant {base['auc']:.3f}), calibration error "
+        f"{report['calibration_error']:.3f}, first-error F1 {100 * f1['f1']:.1f} "
+        f"(constant {100 * base['first_error']['f1']:.1f}, coin toss {100 * base['mixed_first_error']['f1']:.1f}) "
+        f"on {report['solutions']} solutions"
+    )
 
 
 def choose_threshold(prm: Scorer, items: Sequence[LabeledSolution]) -> float:

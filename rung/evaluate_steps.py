@@ -12,6 +12,7 @@ from lm.config import REQUIRED, key, part
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
+from prm.bootstrap import bootstrap_statistic
 from prm.loading import Reading, load_as
 from prm.metrics import (
     auc,
@@ -26,7 +27,7 @@ from prm.readers import read_step_labels
 from prm.scores import LabeledSolution, StepScores
 from prm.step_metrics import add_counts, blind_counts, count_steps
 from rung.report_plots import Canvas
-from rung.statistics import Interval, bootstrap_statistic
+from rung.statistics import Interval
 
 Separator = Literal["paragraph", "line"]
 
@@ -140,7 +141,7 @@ def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -
         "solutions": len(items),
         "error_accuracy": result.error_accuracy,
         "correct_accuracy": result.correct_accuracy,
-        "f1": asdict(interval),
+        "f1": asdict(Interval(*interval)),
         "constant": asdict(blind.first_error),
         "coin_toss": asdict(blind.mixed_first_error),
         "auc": auc(probabilities, labels),
@@ -162,7 +163,9 @@ def average_f1(subsets: Sequence[Scored], threshold: float, config: StepsConfig)
             np.mean([first_error_f1(said[k][p].tolist(), gold[k][p].tolist()).f1 for k, p in enumerate(parts)])
         )
 
-    return bootstrap_statistic(keys, mean_f1, config.seed, resamples=config.resamples, strata=strata.tolist())
+    return Interval(
+        *bootstrap_statistic(keys, mean_f1, config.seed, resamples=config.resamples, strata=strata.tolist())
+    )
 
 
 def report_steps(scored: Scored, config: PRMBenchConfig) -> dict[str, Any]:
@@ -175,7 +178,7 @@ def report_steps(scored: Scored, config: PRMBenchConfig) -> dict[str, Any]:
     probabilities, labels = judged(scored)
     return {
         "solutions": len(scored),
-        "prm_score": asdict(interval),
+        "prm_score": asdict(Interval(*interval)),
         "f1": total.f1,
         "negative_f1": total.negative_f1,
         "constant": blind_counts(labels, 1.0).prm_score,

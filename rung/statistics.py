@@ -6,7 +6,7 @@ one a problem (or one a seed), and says how sure their mean is.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,35 +201,3 @@ def _two_sided(theta: float, degrees: int) -> float:
     if odd:
         return 2 / math.pi * (theta + math.sin(theta) * total)
     return math.sin(theta) * total
-
-
-def bootstrap_statistic(
-    keys: Sequence[Hashable],
-    statistic: Callable[[np.ndarray], float],
-    seed: int,
-    level: float = 0.95,
-    resamples: int = 1000,
-    strata: Sequence[int] | None = None,
-) -> Interval:
-    """The statistic of all N rows and its percentile interval, resampling problems: rows of one key go together.
-
-    ``statistic`` takes row indices (with repetition); ``keys`` (N,) name each row's problem. With ``strata`` (N,) as
-    many problems are drawn of each stratum as it has. A resample whose statistic is nan is left out.
-    """
-    members: dict[tuple[int, Hashable], list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        members[strata[row] if strata is not None else 0, key].append(row)
-    by_stratum: dict[int, list[np.ndarray]] = defaultdict(list)
-    for (stratum, _), rows in members.items():
-        by_stratum[stratum].append(np.array(rows))
-    generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        drawn = [groups[i] for groups in by_stratum.values() for i in generator.integers(len(groups), size=len(groups))]
-        values.append(statistic(np.concatenate(drawn)))
-    found = np.array([value for value in values if not math.isnan(value)])
-    mean = statistic(np.arange(len(keys)))
-    if found.size == 0:
-        return Interval(mean, math.nan, math.nan)
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high))

@@ -17,6 +17,8 @@ from lm.errors import UserError
 from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.sft import FitConfig
+from prm.fit import Example, balanced, examples_of, step_loss, trainable_logits
+from prm.formats import FORMATS, RUNG
 from prm.heads import split_classifier
 from prm.labelled_data import StepData
 from prm.layout import Row
@@ -24,7 +26,7 @@ from prm.loading import load as load_prm
 from prm.metrics import first_error, first_error_f1
 from prm.scorer import StepPRM
 from prm.scores import LabeledSolution, read_labeled, write_labeled
-from prm.train import PRMConfig, assess, choose_threshold, judged_steps, step_loss, train
+from prm.train import PRMConfig, assess, choose_threshold, judged_steps, scorer_of, train
 from verifiers.solution import Problem
 
 
@@ -135,19 +137,19 @@ def test_the_loss_by_hand(tokenizer: PreTrainedTokenizerBase) -> None:
     with torch.no_grad():
         model.score.weight.zero_()
         model.score.bias.copy_(torch.tensor([0.0, math.log(3.0)]))  # P(right) = 3/4 everywhere
-        rows = [(Row([5, 6, 7], [1, 2], 1), [1.0, 0.25]), (Row([5, 6], [1], 1), [0.0])]
-        loss = float(step_loss(*split_classifier(model), rows))
+        rows = [Example(Row([5, 6, 7], [1, 2], 1), [1.0, 0.25], [1.0, 1.0]), Example(Row([5, 6], [1], 1), [0.0], [2.0])]
+        loss = float(step_loss(trainable_logits(model, FORMATS[RUNG], tokenizer), rows))
     good, bad = -math.log(0.75), -math.log(0.25)
-    assert loss == pytest.approx(good + (0.25 * good + 0.75 * bad) + bad, rel=1e-5)
+    assert loss == pytest.approx(good + (0.25 * good + 0.75 * bad) + 2 * bad, rel=1e-5)
 
 
 def test_the_gradient_is_that_of_the_logistic_loss(tokenizer: PreTrainedTokenizerBase) -> None:
     """d loss / d bias = (Σ(y − p), Σ(p − y)) over the judged steps."""
     model = toy_classifier(tokenizer, seed=3)
-    rows = [(Row([5, 6, 7, 8], [1, 3], 1), [1.0, 0.5]), (Row([9, 6], [1], 1), [0.0])]
-    step_loss(*split_classifier(model), rows).backward()
+    rows = [Example(Row([5, 6, 7, 8], [1, 3], 1), [1.0, 0.5], [1.0, 1.0]), Example(Row([9, 6], [1], 1), [0.0], [1.0])]
+    step_loss(trainable_logits(model, FORMATS[RUNG], tokenizer), rows).backward()
     probabilities = []
-    for (ids, ends, _), _ in rows:
+    for (ids, ends, _), *_ in rows:
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, ends].double()
         probabilities += logits.softmax(-1)[:, 1].tolist()
@@ -176,3 +178,82 @@ def test_the_threshold_is_the_best_on_the_rows_it_is_chosen_on(tokenizer: PreTra
         return first_error_f1([first_error(s, threshold) for s in scores], gold).f1
 
     assert f1(choose_threshold(prm, items)) >= max(f1(t) for t in np.linspace(0, 1, 1001))
+
+
+# --- heads, weights and what is saved ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["value", "verdicts", "outcome", "implicit"])
+def test_every_head_learns_and_loads_as_it_was_trained(
+    head: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    start = save(toy_policy(tokenizer), tokenizer, tmp_path / "policy")
+    asked = config(tmp_path, learnable(60, 0), learnable(12, 1), steps=25)
+    asked = replace(asked, head=head, model=replace(SIZES, path=start), beta=0.5, eval_every=10)  # type: ignore[arg-type]
+    train(asked)
+    rows = read_metrics(asked.folder)
+    assert np.mean([r["loss"] for r in rows[-5:]]) < np.mean([r["loss"] for r in rows[:5]])
+    assert ["val_auc" in row for row in rows] == [(i + 1) % 10 == 0 for i in range(25)]
+    assert rows[9]["val_f1_low"] <= rows[9]["val_f1"] <= rows[9]["val_f1_high"]
+    summary = json.loads((asked.folder / "summary.json").read_text())
+    items = read_labeled(asked.data.test[0])
+    prm = load_prm(str(asked.folder / "model"))
+    found = assess(prm, items, summary["threshold"])
+    assert found["auc"] == pytest.approx(summary["auc"], abs=1e-6)
+    assert found["calibration_error"] == pytest.approx(summary["calibration_error"], abs=1e-4)
+
+
+def test_the_same_numbers_with_gradient_checkpointing(tmp_path: Path) -> None:
+    losses = []
+    for name, on in (("plain", False), ("checkpointed", True)):
+        asked = config(tmp_path / name, learnable(30, 0), learnable(10, 1), steps=4)
+        train(replace(asked, gradient_checkpointing=on))
+        losses.append([row["loss"] for row in read_metrics(asked.folder)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_what_is_learnt_from() -> None:
+    [item] = learnable(1, 0)
+    row = Row(list(range(12)), [3, 6, 9], 1)
+
+    def only(labels: tuple, origins: tuple = ("x", "x", "y"), **options: Any) -> list[Example]:
+        return examples_of([row], [LabeledSolution(item.solution, labels, origins)], max_tokens=20, **options)
+
+    assert only((1.0, None, 0.25)) == [Example(Row(list(range(10)), [3, 9], 1), [1.0, 0.25], [1.0, 1.0])]
+    assert only((1.0, 0.5, 0.25), harden=0.0)[0].targets == [1.0, 1.0, 1.0]
+    assert only((1.0, 0.5, 0.25), harden=0.5)[0].targets == [1.0, 0.0, 0.0]
+    assert only((1.0, 0.5, 0.25), origin_weights={"y": 0.0}) == [
+        Example(Row(list(range(7)), [3, 6], 1), [1.0, 0.5], [1.0, 1.0])
+    ]
+    assert only((1.0, 0.5, 0.25), origin_weights={"y": 3.0})[0].weights == [1.0, 1.0, 3.0]
+    assert only((1.0, 1.0, 0.75), outcome=True) == [Example(Row(list(range(10)), [9], 1), [0.75], [1.0])]
+    assert only((1.0, 0.0, None), outcome=True) == [Example(Row(list(range(7)), [6], 1), [0.0], [1.0])]
+    assert only((1.0, 1.0, None), outcome=True) == []  # nobody said how it ended
+    assert only((None, None, None)) == []
+
+
+def test_balanced_classes_weigh_the_same() -> None:
+    row = Row([1, 2, 3], [0, 1, 2], 0)
+    examples = [Example(row, [1.0, 1.0, 0.25], [1.0, 2.0, 1.0]), Example(row, [1.0, 1.0, 1.0], [1.0, 1.0, 1.0])]
+    flat = [(w, y) for e in balanced(examples) for w, y in zip(e.weights, e.targets, strict=True)]
+    right, wrong = sum(w * y for w, y in flat), sum(w * (1 - y) for w, y in flat)
+    assert right == pytest.approx(wrong)
+    assert right + wrong == pytest.approx(7.0)
+    assert balanced(examples[1:]) == examples[1:]  # one class only: nothing to balance
+
+
+def test_calibration_is_saved_with_the_model(tmp_path: Path) -> None:
+    asked = config(tmp_path, learnable(300, 0), learnable(60, 1), steps=120)
+    train(asked)
+    summary = json.loads((asked.folder / "summary.json").read_text())
+    assert summary["temperature"] != 1.0
+    saved = json.loads((asked.folder / "model/config.json").read_text())["rung_prm"]
+    assert saved == {"format": "rung", "temperature": summary["temperature"], "prompt": None}
+    model = AutoModelForTokenClassification.from_pretrained(asked.folder / "model")
+    tokenizer = load_prm(str(asked.folder / "model")).tokenizer  # type: ignore[attr-defined]
+    items = read_labeled(asked.data.test[0])
+    plain = scorer_of(model, tokenizer, FORMATS[RUNG]).score([item.solution for item in items])
+    warm = load_prm(str(asked.folder / "model")).score([item.solution for item in items])
+    for a, b in zip(plain, warm, strict=True):
+        odds = np.log(a.probabilities / (1 - a.probabilities)) / summary["temperature"]
+        np.testing.assert_allclose(b.probabilities, 1 / (1 + np.exp(-odds)), atol=1e-4)

@@ -15,7 +15,6 @@ from lm.models import ModelConfig, build_causal_lm
 from lm.tokenizer import train_tokenizer
 from prm.readers import read_step_labels
 from rung.cli import main
-from rung.statistics import bootstrap_statistic
 
 STEPS = ["3+4=7", "7-2=5", "so 5 eggs", "2+2=5", "9 eggs"]
 
@@ -95,13 +94,3 @@ def test_prmbench_by_hand(model: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert summary["kinds"]["all"]["prm_score"]["mean"] == pytest.approx(expected)
     assert summary["kinds"]["circular"] == summary["kinds"]["all"]
     assert "circular" in capsys.readouterr().out
-
-
-def test_problems_are_resampled_whole() -> None:
-    keys = ["a", "a", "b", "b"]
-    values = np.array([0.0, 0.0, 1.0, 1.0])
-    interval = bootstrap_statistic(keys, lambda rows: float(values[rows].mean()), 0, resamples=400)
-    assert (interval.mean, interval.low, interval.high) == (0.5, 0.0, 1.0)
-    seen: set[tuple[int, ...]] = set()
-    bootstrap_statistic(keys, lambda rows: seen.add(tuple(sorted(rows))) or 0.0, 0, resamples=50, strata=[0, 0, 1, 1])
-    assert seen == {(0, 1, 2, 3)}  # one problem a stratum: nothing to vary

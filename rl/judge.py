@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lm.engine import Completion, Engine, Sampling, TransformersEngine
+from lm.engine import Sampling, TransformersEngine
 from lm.models import load_causal_lm, load_tokenizer
 from lm.padding import by_length
 from prm.formats import FORMATS
@@ -13,6 +13,7 @@ from prm.implicit import ImplicitPRM, cumulative_rewards
 from prm.labelling import monte_carlo_labels
 from prm.layout import encode_solutions
 from prm.loading import load as load_prm
+from prm.rollouts import Roller, Sample
 from prm.scorer import Scorer
 from prm.scores import StepScores
 from rl.config import RLConfig
@@ -39,7 +40,7 @@ def step_judge(
         prover_tokenizer = load_tokenizer(config.prover)
         engine = TransformersEngine(prover, prover_tokenizer, config.engine_batch)
         sampling = Sampling(max_tokens=config.sampling.max_tokens, n=config.prover_rollouts)
-        return Prover(engine, prover_tokenizer, sampling, config.seed, config.prompt)
+        return Prover(Roller(engine, prover_tokenizer, sampling, config.prompt), config.seed)
     return load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
 
 
@@ -50,21 +51,13 @@ class Prover:
     last step there is nothing left to say, so its value is the verdict on the solution.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizer: "PreTrainedTokenizerBase",
-        sampling: Sampling,
-        seed: int,
-        prompt: str | None = None,
-    ) -> None:
-        self.engine, self.tokenizer, self.sampling, self.seed, self.prompt = engine, tokenizer, sampling, seed, prompt
+    def __init__(self, roller: Roller, seed: int) -> None:
+        self.roller, self.seed = roller, seed
 
     def score(self, solutions: Sequence[Solution], advance: Callable[[int], None] | None = None) -> list[StepScores]:
-        ended = Completion((), np.empty(0, np.float32), "stop")
-        labelled, _ = monte_carlo_labels(
-            self.engine, self.tokenizer, [(s, ended) for s in solutions], self.sampling, self.seed, self.prompt, advance
-        )
+        labelled, _ = monte_carlo_labels(self.roller, [Sample(s, finished=True) for s in solutions], self.seed)
+        if advance is not None:
+            advance(len(solutions))
         return [StepScores(np.array(item.labels, dtype=np.float64)) for item in labelled]
 
 

@@ -13,6 +13,7 @@ from lm.models import load_causal_lm
 from lm.run import read_metrics
 from lm.tokenizer import encode, prompt_text
 from prm.implicit import ImplicitPRM
+from prm.rollouts import Roller
 from rl.config import RLConfig
 from rl.judge import Prover, outcome_backward, step_judge
 from rl.train import train
@@ -37,7 +38,7 @@ def test_a_prover_values_each_step_by_where_it_gets_from_there(
     prompt = encode(tokenizer, [prompt_text(tokenizer, "5+3-0") + "8-0\n"])
     [completion] = engine.generate(prompt, Sampling(temperature=0, max_tokens=16), 0)
     said = tokenizer.decode(completion.token_ids, skip_special_tokens=True).split("#### ")[1].strip()
-    prover = Prover(engine, tokenizer, Sampling(temperature=0, max_tokens=16, n=2), seed=0)
+    prover = Prover(Roller(engine, tokenizer, Sampling(temperature=0, max_tokens=16, n=2)), seed=0)
     solutions = [solution("5+3-0", said, f"8-0\n#### {said}"), solution("5+3-0", "-77", "8-0\n#### -77")]
     found = [s.probabilities.tolist() for s in prover.score(solutions)]
     assert found == [[1.0, 1.0], [0.0, 1.0]]  # the last step's value is the verdict on the solution

@@ -17,11 +17,12 @@ from lm.config import load, to_yaml
 from lm.models import load_tokenizer
 from lm.optim import OptimConfig, make_optimizer, optimizer_step
 from lm.run import read_metrics
+from lm.sft import encode_pairs
 from lm.tokenizer import encode, prompt_text, token_ends
 from prm.problems import load_problems
 from rung.cli import main
 from rung.ladder import Ladder, stage
-from rung.sft import _pairs, train
+from rung.sft import train
 
 CONFIGS = ROOT / "configs" / "gsm8k"
 SHARED = ROOT.parent / "shared" / "data" / "gsm8k" / "train.jsonl.gz"
@@ -189,7 +190,7 @@ def test_the_prompt_and_the_end_of_an_answer(eos: str, sources: tuple[str, str],
     words = [f"problems.source={sources[0]}", "problems.validation_fraction=0.3"]
     config = stage(load(Ladder, CONFIGS / "qwen0.5b.yaml", words), "sft")
     example = load_problems(config.problems, "train", 1)[0]
-    [(prompt, response)] = _pairs(tokenizer, [example], config)
+    [(prompt, response)] = encode_pairs(tokenizer, [(example.problem.question, example.solution or "")], config.prompt)
     opening = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     assert tokenizer.decode(prompt) == f"{opening}{example.problem.question}<|im_end|>\n<|im_start|>assistant\n"
     assert prompt.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3

@@ -43,9 +43,9 @@ class State:
 
     prefix: str
     steps: int
-    rollouts: int
-    right: int
-    wrong: list[Rollout]
+    rollouts: int = 0
+    right: int = 0
+    wrong: list[Rollout] = field(default_factory=list)
     visits: int = 0
 
     @property
@@ -73,10 +73,13 @@ class Tree:
     arriving: list[str] = field(default_factory=list)
 
     def add(self, prefix: str, steps: int, rollouts: Sequence[Rollout]) -> State:
-        wrong = [r for r in rollouts if not r.right]
-        self.arriving += [r.text for r in rollouts if r.right]
-        state = State(prefix, steps, len(rollouts), len(rollouts) - len(wrong), wrong)
-        self.states[prefix] = state
+        """The prefix's state, with these roll-outs added to those it has."""
+        state = self.states.setdefault(prefix, State(prefix, steps))
+        right = [r.text for r in rollouts if r.right]
+        self.arriving += right
+        state.rollouts += len(rollouts)
+        state.right += len(right)
+        state.wrong += [r for r in rollouts if not r.right]
         return state
 
     def arrives(self, prefix: str) -> bool:
@@ -134,7 +137,7 @@ class Tree:
         labels: list[float | None] = []
         origins: list[str | None] = []
         for i in range(len(sample.solution.steps)):
-            estimate = self.estimate(sample.prefix(i + 1))
+            estimate = self.estimate(sample.prefix(i + 1)) if self.arriving else None  # none: too hard to tell
             label = float(estimate > 0) if hard and estimate is not None else estimate
             origin = None if label is None else OMEGA
             if label is None and i < found.reach:
@@ -231,16 +234,18 @@ def _grow(
     right = [bool(tree.problem.answer) and verify_solution(sample.solution).correct for sample in samples]
     own = [Rollout(s.solution.text, 0, s.finished, ok) for s, ok in zip(samples, right, strict=True)]
     root = tree.add("", 0, own)
-    root.wrong = []  # they are searched as samples
-    if tree.problem.answer and not root.right:
-        root = tree.add("", 0, [*own, *((yield "") or ())])
-        root.wrong = [rollout for rollout in root.wrong if rollout not in own]
+    root.wrong.clear()  # they are searched as samples
+    too_hard = not tree.problem.answer
     outcomes = []
     for sample, ok in zip(samples, right, strict=True):
         found = Found(len(sample.solution.steps), None) if ok else Found(0, None)
-        if not ok and root.right:
+        if not ok and not too_hard:
             root.visits += 1
             found = yield from tree.first_error(sample)
+            if not tree.arrives(""):  # is the first step to blame, or can the policy not solve the problem at all?
+                tree.add("", 0, (yield "") or ())
+                too_hard = not root.right
+                found = Found(0, None) if too_hard else found
         outcomes.append((sample, found))
     for _ in range(searches):
         chosen = tree.choose()

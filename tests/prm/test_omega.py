@@ -75,17 +75,17 @@ def test_labels_say_what_was_rolled_out_and_what_was_inferred(tokenizer: PreTrai
     roller, engine = honest(tokenizer)
     text = "0\n1\n2\n3\nbad\n#### 8"
     result = omega_labels(roller, [Sample(solution(text, PROBLEM))], 0)
-    assert engine.asked == ["8+4-3\n", "8+4-3\n0\n1\n2\n", "8+4-3\n0\n1\n2\n3\n", "8+4-3\n0\n1\n2\n3\nbad\n"]
+    assert engine.asked == ["8+4-3\n0\n1\n2\n", "8+4-3\n0\n1\n2\n3\n", "8+4-3\n0\n1\n2\n3\nbad\n"]
     assert result.labeled[0].labels == (1.0, 1.0, 1.0, 1.0, 0.0, None)
     assert result.labeled[0].origins == ("omega_inferred",) * 2 + ("omega",) * 3 + (None,)
     assert {k: result.cost[k] for k in ("searches", "prefixes", "rollouts")} == {
         "searches": 1,
-        "prefixes": 4,
-        "rollouts": 8,
+        "prefixes": 3,
+        "rollouts": 6,
     }
     states = {row["prefix"]: row for row in result.states}
     assert [(row["steps"], row["right"], row["rollouts"], row["visits"]) for row in states.values()] == [
-        (0, 2, 3, 1),  # the solution itself is a roll-out from the question
+        (0, 0, 1, 1),  # the solution itself is a roll-out from the question
         (3, 2, 2, 0),
         (4, 2, 2, 0),
         (5, 0, 2, 0),
@@ -109,12 +109,13 @@ def test_solutions_of_one_problem_share_what_was_rolled_out(tokenizer: PreTraine
 
 
 def test_a_problem_too_hard_or_without_an_answer_gets_no_label(tokenizer: PreTrainedTokenizerBase) -> None:
-    table = {"8+4-3\n": ["#### 1", "#### 2"]}
+    table = {"8+4-3\n": ["#### 1", "#### 2"], "8+4-3\n1\n": ["#### 1", "#### 2"]}
     engine = TablePolicy(tokenizer, table)
     samples = [Sample(solution(text, p)) for p in (PROBLEM, Problem("x", "?", "")) for text in ("1\n#### 1", "")]
     result = omega_labels(Roller(engine, tokenizer, Sampling(n=2)), samples, 0, searches=3)
     assert [item.labels for item in result.labeled] == [(None, None), (), (None, None), ()]
-    assert (len(engine.asked), result.more) == (1, [])
+    assert (engine.asked, result.more) == (["8+4-3\n1\n", "8+4-3\n"], [])
+    assert result.cost["errors_found"] == 0
 
 
 def test_ten_thousand_steps_take_fourteen_prefixes(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -166,7 +167,6 @@ def test_the_next_roll_out_has_the_greatest_q_plus_u() -> None:
 def test_further_searches_grow_the_tree(tokenizer: PreTrainedTokenizerBase) -> None:
     """From "0, 1" half of the roll-outs arrive; the one that fails is searched next, from there on."""
     table = {
-        "8+4-3\n": ["#### 9", "0\n#### 9"],
         "8+4-3\n0\n1\n": ["#### 9", "2\n3\n#### 8"],
         "8+4-3\n0\n1\nbad\n": ["#### 8", "#### 8"],
         "8+4-3\n0\n1\n2\n3\n": ["#### 8", "#### 8"],

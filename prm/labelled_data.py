@@ -54,10 +54,20 @@ def load_labelled(
     if not train:
         raise UserError(f"data.train {', '.join(data.train)}: too few problems to split into training and validation")
     held_out = [item for item in items if item.solution.problem.question in kept]
-    tests = {_name(path): _read(path, data, "evaluate") for path in data.test}
+    tests = {_name(path): found for path in data.test if (found := _labelled(_read(path, data, "evaluate"), path))}
+    if data.test and not tests:
+        raise UserError(f"data.test {', '.join(data.test)}: no labelled solution to test on; give other labels")
     if data.after_error == "drop":
         tests = {name: [up_to_first_error(item) for item in found] for name, found in tests.items()}
     return train, held_out, tests
+
+
+def _labelled(items: list[LabeledSolution], path: str) -> list[LabeledSolution]:
+    """Those of which some step was judged. A labeller that could tell nothing leaves its test out, not the others."""
+    found = [item for item in items if any(label is not None for label in item.labels)]
+    if not found:
+        print(f"{path}: no labelled step, nothing to report", file=sys.stderr)
+    return found
 
 
 def up_to_first_error(item: LabeledSolution) -> LabeledSolution:
@@ -83,6 +93,7 @@ def _read(source: str, data: StepData, purpose: Literal["train", "evaluate"]) ->
             needless=data.needless,
             references=data.references and purpose == "train",
             on_bad_row=data.on_bad_row,
+            keep_unlabelled=purpose == "evaluate",
         )
     except UserError as error:
         raise UserError(f"data.{'train' if purpose == 'train' else 'test'}: {error}") from error

@@ -1,7 +1,6 @@
 """PRMBench's score: F1 of the right steps and of the wrong ones, half and half, from counts of steps."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,12 +49,6 @@ def blind_counts(labels: ArrayLike, called_right: float) -> StepCounts:
     wrong = float(np.size(labels)) - right
     q = called_right
     return StepCounts(q * right, q * wrong, (1 - q) * wrong, (1 - q) * right)
-
-
-def add_counts(counts: Sequence[StepCounts]) -> StepCounts:
-    """Counts of several groups together."""
-    names = StepCounts.__dataclass_fields__
-    return StepCounts(**{name: sum(getattr(c, name) for c in counts) for name in names})
 
 
 def _f1(hits: float, alarms: float, misses: float) -> float:

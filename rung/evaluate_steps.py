@@ -1,7 +1,8 @@
 """``rung eval processbench`` and ``rung eval prmbench``: how well a reward model judges steps, beside blind guesses."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from prm.metrics import (
 )
 from prm.readers import read_step_labels
 from prm.scores import LabeledSolution, StepScores
-from prm.step_metrics import add_counts, blind_counts, count_steps
+from prm.step_metrics import StepCounts, blind_counts, count_steps
 from rung.report_plots import Canvas
 from rung.statistics import Interval
 
@@ -41,7 +42,7 @@ class StepsConfig:
     prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     separator: Separator = key("paragraph", "what is put between the steps of a file")
-    limit: int | None = key(None, "at most so many rows of each file, from its beginning", low=1)
+    limit: int | None = key(None, "at most so many solutions of each file, drawn at random", low=1)
     resamples: int = key(1000, "bootstrap samples of the problems", low=10)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
@@ -113,7 +114,10 @@ def score_files(config: StepsConfig) -> dict[str, Scored]:
     prepare_torch(config.seed, config.threads)
     read = {}
     for path in config.files:
-        items, said = read_step_labels(path, purpose="evaluate", separator=config.separator, limit=config.limit)
+        items, said = read_step_labels(path, purpose="evaluate", separator=config.separator)
+        if config.limit is not None and config.limit < len(items):
+            # Not the first ones: ProcessBench's files begin with wrong solutions only.
+            items = random.Random(config.seed).sample(items, config.limit)
         print(f"{path}: {said}")
         read[Path(path).name.split(".")[0]] = items
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
@@ -170,11 +174,12 @@ def average_f1(subsets: Sequence[Scored], threshold: float, config: StepsConfig)
 
 def report_steps(scored: Scored, config: PRMBenchConfig) -> dict[str, Any]:
     """PRMBench's numbers on some solutions, with an interval of PRMScore over problems, beside blind guesses."""
-    counts = [count_steps(*judged([pair]), config.threshold) for pair in scored]
+    counts = np.array([astuple(count_steps(*judged([pair]), config.threshold)) for pair in scored])
     questions = [item.solution.problem.question for item, _ in scored]
-    pick: Callable[[np.ndarray], float] = lambda rows: add_counts([counts[i] for i in rows]).prm_score  # noqa: E731
-    interval = bootstrap_statistic(questions, pick, config.seed, resamples=min(config.resamples, 200))
-    total = add_counts(counts)
+    interval = bootstrap_statistic(
+        questions, lambda rows: StepCounts(*counts[rows].sum(0)).prm_score, config.seed, resamples=config.resamples
+    )
+    total = StepCounts(*counts.sum(0))
     probabilities, labels = judged(scored)
     return {
         "solutions": len(scored),

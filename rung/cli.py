@@ -163,7 +163,8 @@ def _complain(line: str, status: int) -> int:
 
 def general_help() -> str:
     """What ``rung --help`` prints."""
-    verbs = "\n".join(f"  {name:<8}{verb.summary}" for name, verb in VERBS.items())
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items())
     return f"""Rung: process rewards for reasoning, one step at a time.
 
 usage: rung VERB [CONFIG.yaml] [key=value ...]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prm.scorer import Scorer
@@ -66,12 +67,20 @@ class Batcher:
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._unanswered = 0
+        self._ending = False
         self._rate = 1.0  # jobs a second, lately
-        self._thread = threading.Thread(target=self._work, name="scorer", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="scorer")
 
     def start(self) -> None:
-        """Start the scoring thread; it ends with the process."""
+        """Start the scoring thread."""
         self._thread.start()
+
+    def stop(self) -> None:
+        """End the scoring thread after the batch it is at: a process must not end in the middle of a forward pass."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join()
 
     @property
     def waiting(self) -> int:
@@ -108,7 +117,7 @@ class Batcher:
 
     def _work(self) -> None:
         held: tuple[Job, int] | None = None  # it was taken, but did not fit the last batch
-        while True:
+        while not self._ending:
             jobs, tokens = ([held[0]], [held[1]]) if held else ([], [])
             held = None
             while sum(tokens) < self._budget and (job := self._take(wait=not jobs)) is not None:
@@ -124,9 +133,9 @@ class Batcher:
                 self._score(jobs, tokens)
 
     def _take(self, *, wait: bool) -> Job | None:
-        """The next job whose client still waits; None where there is none and ``wait`` is false."""
+        """The next job whose client still waits; None where there is none and ``wait`` is false, or at the end."""
         with self._changed:
-            while True:
+            while not self._ending:
                 while self._waiting:
                     job = self._waiting.popleft()
                     if not job.answer.cancelled():
@@ -134,6 +143,7 @@ class Batcher:
                 if not wait:
                     return None
                 self._changed.wait()
+        return None
 
     def _measure(self, job: Job) -> int | None:
         """The job's tokens; None where one of its solutions is too long, which it is told."""
@@ -172,7 +182,8 @@ class Batcher:
 
     def _tell(self, answers: list[tuple[Job, Scored | Exception]]) -> None:
         """Wake the clients: one call into the event loop for all of a batch."""
-        answers[0][0].loop.call_soon_threadsafe(_resolve, answers)
+        with suppress(RuntimeError):  # the loop is closed: all of these clients went away, and the server with them
+            answers[0][0].loop.call_soon_threadsafe(_resolve, answers)
 
 
 def _resolve(answers: list[tuple[Job, Scored | Exception]]) -> None:

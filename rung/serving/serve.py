@@ -51,7 +51,10 @@ def main(config: ServeConfig) -> None:
         print(f"serving {config.model} at {address(sock)} (Ctrl-C finishes what is queued and stops)", flush=True)
         if api_key is None and config.host not in ("127.0.0.1", "::1", "localhost"):
             print("without a key anybody who reaches this address may use it; see api_key_env", file=sys.stderr)
-        run_server(guard, sock, stopping=service.stop, idle=service.idle)
+        try:
+            run_server(guard, sock, stopping=service.stop, idle=service.idle)
+        finally:
+            batcher.stop()
 
 
 def token_counter(prm: StepPRM) -> Callable[[Sequence[Solution]], list[int]]:

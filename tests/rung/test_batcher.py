@@ -59,6 +59,7 @@ async def collect(scorer: Counting, requests: list[list[str]], cancel: Sequence[
     found = [next(results) if isinstance(a, asyncio.Future) else a for a in answers]
     while batcher.unanswered:
         await asyncio.sleep(0.001)
+    batcher.stop()
     assert sum(batch.tokens for batch in batches) == sum(a.tokens for a in found if isinstance(a, Scored)) + 5
     return found
 
@@ -97,3 +98,20 @@ def test_every_budget_gives_every_client_its_own_scores(budget: int) -> None:
     answers = asyncio.run(collect(Counting(), requests, budget=budget))
     for texts, answer in zip(requests, answers, strict=True):
         assert [s.probabilities.tolist() for s in answer.scores] == [[1 / len(t)] for t in texts]
+
+
+def test_it_ends_after_the_batch_in_hand_though_its_client_and_the_loop_are_gone() -> None:
+    scorer = Counting()
+    batcher = Batcher(scorer, lambda g: [1] * len(g), budget=10, capacity=10, context=10, observe=lambda batch: None)
+
+    async def leave() -> None:
+        batcher.start()
+        batcher.submit([solution("a")])
+        while not scorer.entered.is_set():
+            await asyncio.sleep(0.001)
+        batcher.submit([solution("b")])
+
+    asyncio.run(leave())
+    threading.Timer(0.1, scorer.gate.set).start()
+    batcher.stop()
+    assert scorer.calls == [["a"]]

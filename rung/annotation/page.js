@@ -27,11 +27,14 @@ async function ask(path, body) {
   return response;
 }
 
-async function attempt(work) {
-  if (busy) return;
+// One thing at a time: a second Enter while an answer is on its way must not answer the next item. A view, though, waits.
+let settled = Promise.resolve();
+function attempt(work) {
+  if (busy) return settled;
   busy = true;
   $("error").textContent = "";
-  try { await work(); } catch (error) { $("error").textContent = error.message; } finally { busy = false; }
+  settled = work().catch((error) => { $("error").textContent = error.message; }).finally(() => { busy = false; });
+  return settled;
 }
 
 // --- judging -----------------------------------------------------------------------------------
@@ -287,8 +290,8 @@ $("enter").addEventListener("submit", (event) => {
   judging();
 });
 $("who").addEventListener("click", () => { $("name").value = annotator; annotator = ""; localStorage.removeItem("rung-annotator"); $("progress").textContent = ""; judging(); });
-$("judge-tab").addEventListener("click", judging);
-$("agreement-tab").addEventListener("click", () => attempt(async () => { await agreement(); show("agreement"); }));
+$("judge-tab").addEventListener("click", () => settled.then(judging));
+$("agreement-tab").addEventListener("click", () => settled.then(() => attempt(async () => { await agreement(); show("agreement"); })));
 $("save").addEventListener("click", save);
 $("skip").addEventListener("click", () => send(null));
 $("undo").addEventListener("click", undo);

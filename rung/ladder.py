@@ -41,7 +41,7 @@ class Ladder:
     sft: SFTConfig = part(SFTConfig, fit=FitConfig(steps=600, optim=OptimConfig(lr=4e-3, warmup=50)))
     label: LabelConfig = part(LabelConfig, train_problems=10000, rollout_problems=500)
     prm: PRMConfig = part(
-        PRMConfig, data=StepData(after_error="keep"), fit=FitConfig(steps=600, optim=OptimConfig(lr=2e-3))
+        PRMConfig, data=StepData(after_error="keep"), fit=FitConfig(steps=850, optim=OptimConfig(lr=2e-3))
     )
     ppo: RLConfig = part(RLConfig, steps=40, eval_every=4)
     eval: EvalConfig = part(EvalConfig)

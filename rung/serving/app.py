@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lm.errors import UserError
 from prm.scores import Aggregation
@@ -107,7 +107,8 @@ async def _scored(service: Service, solutions: Sequence[Solution], request: "Req
     answer = service.batcher.submit(solutions)
     gone = asyncio.ensure_future(request.receive())  # the body is here already, so what comes next is the end
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {answer, gone}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise Refusal(499, "the client went away")
         return answer.result()

@@ -43,7 +43,7 @@ def test_the_arms_differ_in_their_credit_alone(whole: tuple[Path, str]) -> None:
     lines = [(folder / arm / "config.yaml").read_text().splitlines() for arm in ("ppo-process", "ppo-outcome")]
     differ = [(a.strip(), b.strip()) for a, b in zip(*lines, strict=True) if a != b]
     assert [a.partition(":")[0] for a, _ in differ] == ["folder", "form"]
-    assert differ[1] == ("form: potential", "form: outcome")
+    assert differ[1] == ("form: delta", "form: outcome")
     first = [read_metrics(folder / arm)[0] for arm in ("ppo-process", "ppo-outcome")]
     assert first[0]["sampled_tokens"] == first[1]["sampled_tokens"]  # the same seed and the same policy so far
     assert first[0]["reward"] != first[1]["reward"]

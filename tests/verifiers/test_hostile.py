@@ -69,7 +69,7 @@ def test_a_verdict_soon_and_no_reward(text: str) -> None:
 
 
 PEAK = """
-import json, resource, sys
+import json, sys
 from verifiers import Problem, check_step, decide, verify
 texts, golds = json.load(sys.stdin)
 for text in texts:
@@ -77,12 +77,17 @@ for text in texts:
         verify(Problem("", "", gold), text)
     decide(text, text + "+1")
     check_step(text)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+with open("/proc/self/status") as status:
+    print(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
 """
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_all_of_them_fit_into_256_megabytes() -> None:
-    """The most that a process of its own ever held, interpreter and inputs included; Linux counts kilobytes."""
+    """The most that a process of its own ever held, interpreter and inputs included, in kilobytes.
+
+    Not getrusage's ru_maxrss: that counts what the test run held when it forked.
+    """
     code = [sys.executable, "-c", PEAK]
     done = subprocess.run(
         code, input=json.dumps([HOSTILE, GOLDS]), capture_output=True, text=True, check=True, cwd=ROOT, timeout=300

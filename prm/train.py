@@ -1,5 +1,6 @@
 """``rung prm``: train a process reward model on labelled steps, and say how good it is on held-out ones."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -103,6 +104,8 @@ def train(config: PRMConfig) -> None:
         options: dict[str, Any] = {"prompt": config.prompt, "tokens": config.fit.micro_tokens}
         return scorer_of(model, tokenizer, form, reference, temperature=temperature, **options)
 
+    held_out = readable(scorer(), held_out, "validation")
+    tests = {name: kept for name, items in tests.items() if (kept := readable(scorer(), items, name))}
     logits_of = trainable_logits(model, form, tokenizer, reference)
     fit_prm(
         run, model, logits_of, examples, config.fit, config.seed,
@@ -125,6 +128,15 @@ def train(config: PRMConfig) -> None:
     said |= {"beta": config.beta, "reference": config.model.path} if config.head == "implicit" else {}
     setattr(model.config, SETTINGS, said)  # in config.json, so that a model never lies there without it
     run.finish(model=(model, tokenizer))
+
+
+def readable(prm: Scorer, items: Sequence[LabeledSolution], name: str) -> list[LabeledSolution]:
+    """Those that the model can score. One that is longer than it reads must not end a run after the training."""
+    complaints = prm.complaints([item.solution for item in items])
+    why = [complaint for complaint in complaints if complaint is not None]
+    if why:
+        print(f"{name}: {len(why)} of {len(items)} solutions left out; the first: {why[0]}", file=sys.stderr)
+    return [item for item, complaint in zip(items, complaints, strict=True) if complaint is None]
 
 
 def name_of(head: Head) -> str:

@@ -123,6 +123,18 @@ def test_two_test_files_are_reported_by_name(tmp_path: Path) -> None:
     assert summary["auc"] == summary["tests"]["held"]["auc"]
 
 
+def test_a_solution_that_is_longer_than_the_model_reads_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "\n".join(["12-3"] * 2000)
+    problem = learnable(1, 3)[0].solution.problem
+    long = LabeledSolution(solution(text, problem), (1.0,) * 2000, ("human",) * 2000)
+    asked = config(tmp_path, learnable(40, 0), [*learnable(10, 1), long], steps=2)
+    train(asked)
+    assert json.loads((asked.folder / "summary.json").read_text())["solutions"] == 10
+    assert "held: 1 of 11 solutions left out; the first: solution" in capsys.readouterr().err
+
+
 def test_nothing_labelled_is_one_line(tmp_path: Path) -> None:
     blank = [LabeledSolution(item.solution, (None,) * 3, (None,) * 3) for item in learnable(30, 0)]
     with pytest.raises(UserError, match=r"a\.jsonl: no labelled solution left \(30 no label left\)"):

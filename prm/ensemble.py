@@ -39,13 +39,17 @@ class Ensemble:
 
 
 def combine(scores: Sequence[StepScores], how: Combine, k: float = 1.0) -> StepScores:
-    """One solution's scores by several models as one ``StepScores``, (S,)."""
-    values = np.stack([s.probabilities for s in scores])
+    """One solution's scores by several models as one ``StepScores``, (S,).
+
+    Who says nothing of a step (``unsaid``) has no vote on it; where nobody says anything, it stands at 0.5.
+    """
+    silent = [np.isin(np.arange(s.probabilities.size), s.unsaid) for s in scores]
+    values = np.ma.array([s.probabilities for s in scores], mask=silent)
     if how == "mean":
         joined = values.mean(0)
     elif how == "min":
         joined = values.min(0)
     else:
         joined = np.clip(values.mean(0) - k * values.std(0), 0.0, 1.0)
-    unsaid = tuple(sorted({i for s in scores for i in s.unsaid}))
-    return StepScores(joined, outcome=all(s.outcome for s in scores), unsaid=unsaid)
+    unsaid = tuple(map(int, np.flatnonzero(np.ma.getmaskarray(joined))))
+    return StepScores(joined.filled(0.5), outcome=all(s.outcome for s in scores), unsaid=unsaid)

@@ -17,7 +17,7 @@ from prm.formats import Format
 from prm.forward import batched_states
 from prm.heads import step_logits, verdict_head
 from prm.layout import Row
-from prm.scorer import Advance, context_length, sigmoid, stop_at_complaint
+from prm.scorer import Advance, context_length, empty_step, sigmoid, stop_at_complaint
 from prm.scores import StepScores
 from verifiers.solution import Solution
 
@@ -81,18 +81,15 @@ class GenerativePRM:
         limit = context_length(self.trunk)
         found: list[str | None] = []
         for solution, ids in zip(solutions, encode(self.tokenizer, [_said(s) for s in solutions]), strict=True):
-            blank = next((i for i, step in enumerate(solution.steps) if not step.text.strip()), None)
+            complaint = empty_step(solution)
             turns = max(1, len(solution.steps)) if self.form.layout == "critique turns" else 1
             room = len(ids) + 200 + turns * self.sampling.max_tokens
-            who = f"solution {solution.problem.id!r}"
-            if blank is not None:
-                found.append(f"{who}: step {blank + 1} is empty; leave it out")
-            elif limit is not None and room > limit:
-                found.append(
+            if complaint is None and limit is not None and room > limit:
+                who = f"solution {solution.problem.id!r}"
+                complaint = (
                     f"{who} and its critique need {room} tokens, the model reads {limit}; allow shorter critiques"
                 )
-            else:
-                found.append(None)
+            found.append(complaint)
         return found
 
     def _at_once(self, solutions: Sequence[Solution]) -> list[list[np.ndarray]]:

@@ -9,7 +9,9 @@ from lm.errors import UserError, hub_errors
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from prm.ensemble import Combine, Ensemble
 from prm.formats import Format, find_format
+from prm.labelling import SYMBOLIC
 from prm.scorer import Scorer, StepPRM
+from prm.symbolic import SymbolicPRM
 
 SETTINGS = "rung_prm"  # in config.json: {"format", "temperature", "prompt"}, and of an implicit PRM "reference", "beta"
 
@@ -24,7 +26,7 @@ class Reading:
     reference: str | None = key(None, "the model that an implicit PRM was trained from")
     critiques: int = key(1, "critiques that a generative PRM writes of a solution", low=1)
     critique_tokens: int = key(1024, "longest critique", low=1)
-    also: tuple[str, ...] = key((), "further PRMs, for an ensemble: folders or hub names")
+    also: tuple[str, ...] = key((), "further PRMs, for an ensemble: folders, hub names or symbolic")
     combine: Combine = key("mean", "of an ensemble's scores: mean, min, or cautious: mean − caution·std")
     caution: float = key(1.0, "standard deviations that a cautious ensemble takes off", low=0)
 
@@ -48,7 +50,10 @@ def load(
     ``critique_tokens`` each, are what a generative one writes of a solution (one: the likeliest; more are drawn).
     ``tokens`` bounds a batch.
     No code of the checkpoint is ever run. Raises UserError where the files are not what the format needs.
+    The name "symbolic" is no model but the check of each step's mathematics (``prm.symbolic``).
     """
+    if name == SYMBOLIC:
+        return SymbolicPRM()
     config = read_config(name)
     settings = config.get(SETTINGS) or {}
     _, form = find_format(name, config, format or settings.get("format"))

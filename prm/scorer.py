@@ -115,19 +115,21 @@ def complaints_about(rows: Sequence[Row], solutions: Sequence[Solution], limit: 
     """What keeps each solution from an honest score: a step without text or more tokens than the model reads."""
     found: list[str | None] = []
     for row, solution in zip(rows, solutions, strict=True):
-        blank = next((i for i, step in enumerate(solution.steps) if not step.text.strip()), None)
-        who = f"solution {solution.problem.id!r}"
-        if blank is not None:
-            found.append(f"{who}: step {blank + 1} is empty; leave it out")
-        elif limit is not None and row.ends and row.ends[-1] >= limit:
+        complaint = empty_step(solution)
+        if complaint is None and limit is not None and row.ends and row.ends[-1] >= limit:
             first = next(i for i, end in enumerate(row.ends) if end >= limit)
-            found.append(
-                f"{who}: step {first + 1} ends at token {row.ends[first] + 1}, the model reads {limit}; "
-                "shorten it or use a PRM with a longer context"
+            complaint = (
+                f"solution {solution.problem.id!r}: step {first + 1} ends at token {row.ends[first] + 1}, the model "
+                f"reads {limit}; shorten it or use a PRM with a longer context"
             )
-        else:
-            found.append(None)
+        found.append(complaint)
     return found
+
+
+def empty_step(solution: Solution) -> str | None:
+    """The complaint about a solution's first step without text, None where there is none."""
+    blank = next((i for i, step in enumerate(solution.steps) if not step.text.strip()), None)
+    return None if blank is None else f"solution {solution.problem.id!r}: step {blank + 1} is empty; leave it out"
 
 
 def stop_at_complaint(complaints: Sequence[str | None]) -> None:

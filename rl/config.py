@@ -26,7 +26,7 @@ class RLConfig:
     critic_trunk: Literal["separate", "shared"] = key(
         "separate", "shared: the critic is a head on the policy's own trunk, for half the compute"
     )
-    prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
     prover: str | None = key(
         None, "a policy whose roll-outs from each step (c/N) take the PRM's place, for credit.form=progress"
     )

@@ -31,7 +31,7 @@ class EvalConfig:
 
     folder: Path = key(Path("runs/eval"), "summary.json and samples.jsonl are written here")
     policies: dict[str, str] = key({"sft": "runs/sft/model"}, "name: folder or hub name; each pair is compared")
-    prm: str | None = key("runs/prm/model", "the process reward model for best-of-k; null leaves it out")
+    prm: str | None = key("runs/prm/model", "the process reward model for best-of-k, or symbolic; null leaves it out")
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
     count: int | None = key(1000, "test problems; null takes all of a file")

@@ -33,7 +33,7 @@ class BonConfig:
 
     files: tuple[str, ...] = key(REQUIRED, "pools: rows with question, gold_answer and samples of response and correct")
     folder: Path = key(Path("runs/eval-bon"), "summary.json is written here")
-    prm: str | None = key(None, "the reward model that picks: folder or hub name")
+    prm: str | None = key(None, "the reward model that picks: folder, hub name or symbolic")
     reference: tuple[str, ...] = key((), "scores in the file to pick by, as MODEL:RULE of its ref_prm; all: every one")
     aggregate: Aggregation = key("min", "how the PRM's step scores become a sample's score")
     separator: Literal["line", "paragraph"] = key("paragraph", "what separates the steps of a response")

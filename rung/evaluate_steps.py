@@ -39,7 +39,7 @@ class StepsConfig:
 
     files: tuple[str, ...] = key(REQUIRED, "one file a subset, in the step-label schema of prm/readers.py")
     folder: Path = key(Path("runs/eval-steps"), "summary.json and reliability.html are written here")
-    prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     separator: Separator = key("paragraph", "what is put between the steps of a file")
     limit: int | None = key(None, "at most so many solutions of each file, drawn at random", low=1)

@@ -24,7 +24,7 @@ class RerankConfig:
 
     file: Path = key(REQUIRED, 'rows with "question" and "candidates" (texts), or a row a candidate as in `rung score`')
     out: Path | None = key(None, "where a row a question goes, its ranking best first; null: standard output")
-    prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     aggregate: Aggregation = key("min", "how a solution's step scores become its score")
     separator: Separator = key("line", "what separates the steps of a text")

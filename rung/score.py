@@ -28,7 +28,7 @@ class ScoreConfig:
 
     file: Path = key(REQUIRED, 'rows with "question" and "text" (cut into steps), or "question" and "steps" (a list)')
     out: Path | None = key(None, "where the rows go with step_scores and score added; null: standard output")
-    prm: str = key("runs/prm/model", "the process reward model: folder or hub name")
+    prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     aggregate: Aggregation = key("min", "how a solution's step scores become its score")
     separator: Separator = key("line", "what separates the steps of a text")

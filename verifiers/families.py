@@ -246,8 +246,18 @@ def generate(
         family, level = rng.choice(list(families)), rng.choice(list(levels))
         question, lines, answer = FAMILIES[family](rng, level, _slipping(random.Random(rng.random()), slips))
         if split_of(question) == split:
-            digest = hashlib.blake2s(question.encode(), digest_size=5).hexdigest()
-            yield Example(Problem(f"{family}-{level}-{digest}", question, answer), "\n".join(lines))
+            problem = Problem(f"{family}-{level}-{_digest(question)}", question, answer)
+            yield Example(problem, "\n".join(lines))
+
+
+def is_built_in(problem: Problem) -> bool:
+    """Whether the problem, by its id, is one that :func:`generate` made and has not been changed."""
+    family, _, rest = problem.id.partition("-")
+    return family in FAMILIES and bool(problem.answer) and rest.partition("-")[2] == _digest(problem.question)
+
+
+def _digest(question: str) -> str:
+    return hashlib.blake2s(question.encode(), digest_size=5).hexdigest()
 
 
 def distinct(

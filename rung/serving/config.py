@@ -23,7 +23,7 @@ class Limits:
 class ServeConfig:
     """Serve step scores of a process reward model over HTTP: /v1/score, /v1/rerank, /health, /metrics and a page."""
 
-    model: str = key(REQUIRED, "the process reward model: folder or hub name")
+    model: str = key(REQUIRED, "the process reward model: folder, hub name or symbolic")
     host: str = key("127.0.0.1", "address to listen on; 0.0.0.0 lets other machines in, so set a key as well")
     port: int = key(8000, "port to listen on; 0 takes any free one", low=0, high=65535)
     api_key_env: str | None = key(None, "environment variable with the key that clients must send")

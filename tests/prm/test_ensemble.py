@@ -40,5 +40,5 @@ def test_complaints_and_what_was_not_said_are_kept() -> None:
     joined = combine(
         [StepScores(np.array([0.5, 1.0]), unsaid=(0,)), StepScores(np.array([0.7, 0.2]), outcome=True)], "mean"
     )
-    assert joined.unsaid == (0,)
+    assert joined.unsaid == ()  # the other model spoke
     assert not joined.outcome

@@ -5,64 +5,78 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm.checkpoint import write_json
 from lm.config import key, part
 from lm.models import DType, default_device, load_token_scorer, load_tokenizer, zero_head
-from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
+from lm.optim import OptimConfig
 from lm.padding import by_length
 from lm.run import Run
-from lm.sft import FitConfig, Pair, batch_of
+from lm.sft import FitConfig, Pair, encode_pairs
 from lm.torch_setup import prepare_torch
 from rl.batch import pack_pairs
 from rl.losses import Metrics, bradley_terry_loss
-from rl.preferences import PreferenceData, encode_preferences, load_preferences
+from rl.pair_fit import Compared, PairConfig, accumulate, fit_pairs, ranking_accuracy
+from rl.preferences import encode_preferences, load_preferences
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class RewardModelConfig:
+class RewardModelConfig(PairConfig):
     """A reward model on the trunk of a language model."""
 
     folder: Path = key(Path("runs/rm"), "the run folder; the reward model is saved in FOLDER/model")
-    start: str = key("runs/sft/model", "the trunk it starts from: folder or hub name")
-    data: PreferenceData = part(PreferenceData)
-    dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
-    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     fit: FitConfig = part(FitConfig, steps=200, batch=32, optim=OptimConfig(lr=5e-4, warmup=10))
-    seed: int = key(0, "of the split and the order of the data")
-    threads: int | None = key(None, "CPU threads; null leaves it to torch")
-    resume: bool = key(False, "go on with the run in the folder")
-    overwrite: bool = key(False, "delete the run in the folder first")
 
 
 def train(config: RewardModelConfig) -> None:
     """Learn to rank the pairs; write ``folder/model`` and ``folder/summary.json`` with held-out accuracy."""
     prepare_torch(config.seed, config.threads)
-    train_pairs, held_out_pairs = load_preferences(config.data, config.seed)
-    tokenizer = load_tokenizer(config.start)
-    model = load_token_scorer(config.start, 1, config.dtype).to(default_device())  # type: ignore[arg-type]
+    pairs, held_out_pairs = load_preferences(config.data, config.seed)
+    tokenizer = load_tokenizer(config.policy)
+    model = load_token_scorer(config.policy, 1, config.dtype).to(default_device())  # type: ignore[arg-type]
     zero_head(model)
     run = Run.open(config.folder, config, verb="rm", resume=config.resume, overwrite=config.overwrite)
     rows, held_out = (
-        list(zip(*encode_preferences(tokenizer, pairs, config.prompt), strict=True))
-        for pairs in (train_pairs, held_out_pairs)
+        [Compared(sides) for sides in zip(*encode_preferences(tokenizer, some, config.prompt), strict=True)]
+        for some in (pairs, held_out_pairs)
     )
-    optimizer = make_optimizer(model, config.fit.optim)
-    run.track(model=model, optimizer=optimizer)
-    for step in run.steps(config.fit.steps, save_every=config.fit.save_every, label="RM", show=["loss", "accuracy"]):
-        metrics = backward(model, batch_of(rows, config.fit.batch, config.seed, step), config.fit.micro_tokens)
-        rate = learning_rate(config.fit.optim, step, config.fit.steps)
-        metrics["grad_norm"] = optimizer_step(model, optimizer, config.fit.optim, rate)
-        run.log(step, **metrics)
-    summary: dict[str, float] = {"pairs": len(rows), "held_out_pairs": len(held_out)}
-    if held_out:
-        summary["held_out_accuracy"] = accuracy = ranking_accuracy(model, held_out, config.fit.micro_tokens)
-        print(f"{100 * accuracy:.1f} % of {len(held_out)} held-out pairs ranked rightly")
-    write_json(config.folder / "summary.json", summary)
+    micro_tokens = config.fit.micro_tokens
+    fit_pairs(
+        run, model, rows, held_out, config, label="RM",
+        backward=lambda batch: backward(model, batch, micro_tokens),
+        accuracy=lambda some: ranking_accuracy(some, micro_tokens, lambda part: margin(model, part)),
+    )  # fmt: skip
     run.finish(model=(model, tokenizer))
+
+
+class RewardModel:
+    """A trained reward model that rates texts, with its own tokenizer and prompt."""
+
+    def __init__(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str | None, micro_tokens: int
+    ) -> None:
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.prompt, self.micro_tokens = prompt, micro_tokens
+
+    def rate(self, texts: Sequence[tuple[str, str]]) -> list[float]:
+        """r of each (question, response), the response as one that ended by itself."""
+        import torch
+
+        pairs = encode_pairs(self.tokenizer, texts, self.prompt)
+        found = [0.0] * len(pairs)
+        with torch.no_grad():
+            for rows in by_length([len(p) + len(r) for p, r in pairs], self.micro_tokens):
+                for i, value in zip(rows, rewards(self.model, [pairs[i] for i in rows]).tolist(), strict=True):
+                    found[i] = value
+        return found
+
+
+def load_reward_model(name: str, dtype: DType, prompt: str | None, micro_tokens: int) -> RewardModel:
+    """The reward model at ``name``: a folder that ``rung rm`` wrote, or a hub name."""
+    model = load_token_scorer(name, 1, dtype).to(default_device())  # type: ignore[arg-type]
+    return RewardModel(model, load_tokenizer(name), prompt, micro_tokens)
 
 
 def rewards(model: "PreTrainedModel", pairs: Sequence[Pair]) -> "torch.Tensor":
@@ -74,35 +88,18 @@ def rewards(model: "PreTrainedModel", pairs: Sequence[Pair]) -> "torch.Tensor":
     return out[torch.arange(len(pairs), device=out.device), tokens.attention.sum(1) - 1]
 
 
-def backward(model: "PreTrainedModel", batch: Sequence[tuple[Pair, Pair]], micro_tokens: int) -> Metrics:
-    """Accumulate the gradient of the mean Bradley-Terry loss over a batch; returns its metrics."""
-    total: Metrics = {}
-    for indices in by_length([_length(row) for row in batch], micro_tokens):
-        rows, share = [batch[i] for i in indices], len(indices) / len(batch)
-        loss, metrics = bradley_terry_loss(*_both(model, rows))
-        (share * loss).backward()
-        for name, value in (metrics | {"loss": float(loss.detach())}).items():
-            total[name] = total.get(name, 0.0) + share * value
-    return total
-
-
-def ranking_accuracy(model: "PreTrainedModel", rows: Sequence[tuple[Pair, Pair]], micro_tokens: int) -> float:
-    """Share of the pairs that the rewards rank as people did; ties count half."""
-    import torch
-
-    right = 0.0
-    with torch.no_grad():
-        for indices in by_length([_length(row) for row in rows], micro_tokens):
-            _, metrics = bradley_terry_loss(*_both(model, [rows[i] for i in indices]))
-            right += metrics["accuracy"] * len(indices)
-    return right / len(rows)
-
-
-def _both(model: "PreTrainedModel", rows: Sequence[tuple[Pair, Pair]]) -> "tuple[torch.Tensor, torch.Tensor]":
+def both_rewards(model: "PreTrainedModel", rows: Sequence[Compared]) -> "tuple[torch.Tensor, torch.Tensor]":
     """Rewards of the chosen and of the rejected side, (B,) each, in one pass."""
-    both = rewards(model, [row[0] for row in rows] + [row[1] for row in rows])
+    both = rewards(model, [row.sides[0] for row in rows] + [row.sides[1] for row in rows])
     return both[: len(rows)], both[len(rows) :]
 
 
-def _length(row: tuple[Pair, Pair]) -> int:
-    return 2 * max(len(prompt) + len(response) for prompt, response in row)
+def margin(model: "PreTrainedModel", rows: Sequence[Compared]) -> "torch.Tensor":
+    """The chosen side's reward less the rejected one's: (B,)."""
+    chosen, rejected = both_rewards(model, rows)
+    return chosen - rejected
+
+
+def backward(model: "PreTrainedModel", batch: Sequence[Compared], micro_tokens: int) -> Metrics:
+    """Accumulate the gradient of the mean Bradley-Terry loss over a batch; returns its metrics."""
+    return accumulate(batch, micro_tokens, lambda rows: bradley_terry_loss(*both_rewards(model, rows)))

@@ -14,7 +14,7 @@ from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.sft import FitConfig
 from rl.config import RLConfig
-from rl.dpo import DPOConfig, backward, response_logprobs, train, with_reference
+from rl.dpo import DPOConfig, PreferenceLoss, backward, response_logprobs, train, with_reference
 from rl.losses import dpo_loss
 from rl.preferences import Preference, PreferenceData, encode_preferences
 
@@ -93,8 +93,8 @@ def test_micro_batches_and_plain_log_probs(
     gradients = []
     for micro_tokens in (10_000, 60):
         policy.zero_grad()
-        config = make("x", beta=0.1, fit=FitConfig(micro_tokens=micro_tokens))
-        assert backward(policy, rows, config)["loss"] == pytest.approx(expected.item(), rel=1e-3)
+        config = PreferenceLoss(beta=0.1)
+        assert backward(policy, rows, config, micro_tokens)["loss"] == pytest.approx(expected.item(), rel=1e-3)
         gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 

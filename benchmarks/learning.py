@@ -1,14 +1,17 @@
-"""The learning bar: does process PPO learn, and does it learn faster than outcome PPO on the same sampled tokens?
+"""The learning bar: does every algorithm learn, and do process rewards need fewer tokens than outcomes?
 
-    python -m benchmarks.learning --seeds 5 --folder runs/learning
+    python -m benchmarks.learning --folder runs/learning         # PPO and GRPO in both forms, the others in one
+    python -m benchmarks.learning --both ppo --one --seeds 5 --tokens 100000
 
-Trains one SFT policy and one PRM, then for each seed the two arms of PPO on one token budget, side by side, one thread
-each; evaluates all on the same 1,000 test problems; prints a Markdown table for benchmarks/RESULTS.md. Arms that are
-there already are not trained again.
+Trains one SFT policy and one PRM; from there, for each algorithm (a file in configs/rl) and seed, an arm with step
+rewards and, for those in --both, one with credit.form=outcome, all on one budget of sampled tokens and 64 rollouts an
+update. Evaluates every arm on the same 1,000 test problems and prints Markdown for benchmarks/RESULTS.md. Two arms run
+at once, one thread each. Arms that are there already are not trained again.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,51 +20,76 @@ import numpy as np
 from lm.checkpoint import write_atomic
 from lm.config import load
 from lm.run import read_metrics
+from rl.config import RLConfig
 from rung.demo import climb_to_prm, run_side_by_side
 from rung.evaluate import greedy_outcomes
 from rung.ladder import Ladder, stage
-from rung.statistics import Difference, mean_interval_over_seeds, paired_bootstrap
+from rung.statistics import Difference, Interval, mean_interval_over_seeds, paired_bootstrap
 
-ARMS = ("process", "outcome")
+CONFIGS = Path(__file__).resolve().parents[1] / "configs/rl"
+ROLLOUTS = 64  # an update: many small updates learn more from the same tokens
 
 
 @dataclass(frozen=True)
-class SeedResult:
-    """One seed: greedy accuracy (P,) of each arm on the test problems, and each arm's learning curve."""
+class Arm:
+    """One run: its algorithm, form and seed, greedy accuracy (P,) on the test problems, and its learning curve."""
 
-    process: np.ndarray
-    outcome: np.ndarray
-    tokens: dict[str, int]
-    tokens_to_reach: float | None  # by process PPO, to outcome PPO's final validation accuracy; None: it never did
+    algorithm: str
+    form: str
+    seed: int
+    accuracy: np.ndarray
+    curve: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def percent(self) -> float:
+        return 100 * float(self.accuracy.mean())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/learning"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=100_000, help="token budget of each arm")
-    parser.add_argument("overrides", nargs="*", help="key=value of the ladder, for example ppo.credit.form=delta")
+    parser.add_argument("--both", nargs="*", default=["ppo", "grpo"], help="algorithms with step rewards and without")
+    parser.add_argument("--seeds", type=int, default=5, help="of each of --both")
+    others = ["dr_grpo", "rloo", "reinforce_pp", "dapo", "gspo"]
+    parser.add_argument("--one", nargs="*", default=others, help="algorithms with step rewards alone")
+    parser.add_argument("--one-seeds", type=int, default=3, help="of each of --one")
+    parser.add_argument("--tokens", type=int, default=60_000, help="token budget of each arm")
+    parser.add_argument("overrides", nargs="*", help="key=value of the ladder, for example prm.fit.steps=600")
     arguments = parser.parse_args()
     ladder = replace(load(Ladder, None, arguments.overrides), folder=arguments.folder)
     climb_to_prm(replace(ladder, resume=True))
-    for seed in range(arguments.seeds):
-        train_seed(ladder, seed, arguments.tokens)
-    report(ladder, arguments.seeds, arguments.tokens)
+
+    paired = [
+        (a, form, seed) for a in arguments.both for seed in range(arguments.seeds) for form in ("process", "outcome")
+    ]
+    alone = [(a, "process", seed) for a in arguments.one for seed in range(arguments.one_seeds)]
+    runs = {arm: arm_config(ladder, *arm, arguments.tokens) for arm in paired + alone}
+    missing = [config for config in runs.values() if not (config.folder / "model").exists()]
+    for i in range(0, len(missing), 2):
+        run_side_by_side(missing[i : i + 2])
+
+    evaluation = stage(ladder, "eval")
+    start = greedy_outcomes(str(ladder.folder / "sft/model"), evaluation)
+    arms = [
+        Arm(*arm, greedy_outcomes(str(config.folder / "model"), evaluation), curve(config.folder))
+        for arm, config in runs.items()
+    ]
+    print(f"\nSFT start: greedy {100 * start.mean():.1f} % on {len(start)} test problems\n")
+    print_gains(arms, start, arguments.tokens)
+    print_pairs(arms)
+    found = [{"algorithm": a.algorithm, "form": a.form, "seed": a.seed, "greedy": a.percent} for a in arms]
+    write_atomic(ladder.folder / "learning.json", json.dumps(found, indent=1) + "\n")
 
 
-def train_seed(ladder: Ladder, seed: int, tokens: int) -> None:
-    """Both arms of one seed, side by side."""
-    process = replace(
-        stage(ladder, "ppo"), seed=seed, token_budget=tokens, steps=100_000, threads=1, eval_problems=1000
-    )
-    arms = []
-    for arm in ARMS:
-        form = process.credit.form if arm == "process" else "outcome"
-        folder = ladder.folder / f"ppo-{arm}-{seed}"
-        if not (folder / "model").exists():
-            arms.append(replace(process, credit=replace(process.credit, form=form), folder=folder, overwrite=True))
-    if arms:
-        run_side_by_side(arms)
+def arm_config(ladder: Ladder, algorithm: str, form: str, seed: int, tokens: int) -> RLConfig:
+    """``configs/rl/ALGORITHM.yaml`` on the ladder's models."""
+    rl = load(RLConfig, CONFIGS / f"{algorithm}.yaml")
+    credit = rl.credit if form == "process" else replace(rl.credit, form="outcome")
+    config: RLConfig = stage(replace(ladder, ppo=replace(rl, credit=credit)), "ppo")
+    return replace(
+        config, folder=ladder.folder / f"{algorithm}-{form}-{seed}", seed=seed, token_budget=tokens, steps=100_000,
+        problems_per_step=ROLLOUTS // rl.sampling.n, eval_every=4, eval_problems=500, threads=1, overwrite=True,
+    )  # fmt: skip
 
 
 def curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -82,48 +110,71 @@ def tokens_to_reach(tokens: np.ndarray, accuracy: np.ndarray, target: float) -> 
     return float(tokens[i - 1] + share * (tokens[i] - tokens[i - 1]))
 
 
-def report(ladder: Ladder, seeds: int, budget: int) -> None:
-    config = stage(ladder, "eval")
-    start = greedy_outcomes(str(ladder.folder / "sft/model"), config)
-    results = []
-    for seed in range(seeds):
-        folders = {arm: ladder.folder / f"ppo-{arm}-{seed}" for arm in ARMS}
-        curves = {arm: curve(folder) for arm, folder in folders.items()}
-        reached = tokens_to_reach(*curves["process"], float(curves["outcome"][1][-1]))
-        accuracies = {arm: greedy_outcomes(str(folder / "model"), config) for arm, folder in folders.items()}
-        used = {arm: int(tokens[-1]) for arm, (tokens, _) in curves.items()}
-        results.append(SeedResult(accuracies["process"], accuracies["outcome"], used, reached))
+def share_of_tokens(process: Arm, outcome: Arm, target: float) -> float | None:
+    """Tokens that ``process`` takes to ``target``, as a share of those that ``outcome`` takes; None: never."""
+    needed, tokens = tokens_to_reach(*process.curve, target), tokens_to_reach(*outcome.curve, target)
+    return None if needed is None or tokens is None else needed / tokens
 
-    print(f"\nSFT start: greedy {100 * start.mean():.1f} % on {len(start)} test problems\n")
-    print("| seed | outcome % | process % | process − SFT [95 %] | process − outcome [95 %] | tokens to match |")
-    print("|---|---|---|---|---|---|")
-    for seed, r in enumerate(results):
-        gain, gap = paired_bootstrap(r.process, start, seed), paired_bootstrap(r.process, r.outcome, seed)
-        share = "never" if r.tokens_to_reach is None else f"{r.tokens_to_reach / r.tokens['outcome']:.2f}"
-        means = f"{100 * r.outcome.mean():.1f} | {100 * r.process.mean():.1f}"
-        print(f"| {seed} | {means} | {_points(gain)} | {_points(gap)} | {share} |")
-    gains = mean_interval_over_seeds([100 * (r.process.mean() - start.mean()) for r in results])
-    outcome_gains = mean_interval_over_seeds([100 * (r.outcome.mean() - start.mean()) for r in results])
-    gaps = mean_interval_over_seeds([100 * (r.process.mean() - r.outcome.mean()) for r in results])
-    print(f"\nover {seeds} seeds, {budget:,} sampled tokens an arm, t-intervals at 95 %:")
-    print(f"process − SFT {gains.mean:+.1f} [{gains.low:+.1f}, {gains.high:+.1f}] points")
-    print(f"outcome − SFT {outcome_gains.mean:+.1f} [{outcome_gains.low:+.1f}, {outcome_gains.high:+.1f}] points")
-    print(f"process − outcome {gaps.mean:+.1f} [{gaps.low:+.1f}, {gaps.high:+.1f}] points")
-    shares = [r.tokens_to_reach / r.tokens["outcome"] for r in results if r.tokens_to_reach is not None]
-    if shares:
-        s = mean_interval_over_seeds(shares)
-        print(
-            f"share of outcome's tokens that process needs to match it: {s.mean:.2f} [{s.low:.2f}, {s.high:.2f}]",
-            end="",
-        )
-        print(f" ({len(shares)} of {seeds} seeds reached it)")
-    found = {"process": [r.process.mean() for r in results], "outcome": [r.outcome.mean() for r in results]}
-    found |= {"sft": [start.mean()], "share_of_tokens": shares}
-    write_atomic(ladder.folder / "learning.json", json.dumps(found, indent=1) + "\n")
+
+def print_gains(arms: Sequence[Arm], start: np.ndarray, budget: int) -> None:
+    """Every algorithm against SFT, over its seeds."""
+    print(f"{budget:,} sampled tokens an arm; t-intervals at 95 % over seeds\n")
+    print("| algorithm | credit | seeds | greedy %, mean | − SFT, points [95 %] |")
+    print("|---|---|---|---|---|")
+    for algorithm, form in dict.fromkeys((a.algorithm, a.form) for a in arms):
+        percents = [a.percent for a in arms if (a.algorithm, a.form) == (algorithm, form)]
+        gain = mean_interval_over_seeds([p - 100 * start.mean() for p in percents])
+        print(f"| {algorithm} | {form} | {len(percents)} | {np.mean(percents):.1f} | {_interval(gain, '+.1f')} |")
+
+
+def print_pairs(arms: Sequence[Arm]) -> None:
+    """Process against outcome, seed by seed and over seeds.
+
+    A share is of the tokens that outcome took to the same accuracy: that at its end, and the best of its curve.
+    """
+    by_name = {(a.algorithm, a.form, a.seed): a for a in arms}
+    pairs = [(a, by_name[a.algorithm, "outcome", a.seed]) for a in arms if (a.algorithm, "outcome", a.seed) in by_name]
+    pairs = [(process, outcome) for process, outcome in pairs if process is not outcome]
+    print("\n| algorithm | seed | outcome % | process % | process − outcome [95 %] | share to its end | to its best |")
+    print("|---|---|---|---|---|---|---|")
+    gaps: dict[str, list[float]] = {}
+    shares: dict[str, list[list[float | None]]] = {}
+    for process, outcome in pairs:
+        accuracy = outcome.curve[1]
+        gap = paired_bootstrap(process.accuracy, outcome.accuracy, process.seed)
+        both = [
+            share_of_tokens(process, replace(outcome, curve=last(outcome.curve)), float(accuracy[-1])),
+            share_of_tokens(process, outcome, float(accuracy.max())),
+        ]
+        cells = [process.algorithm, process.seed, f"{outcome.percent:.1f}", f"{process.percent:.1f}", _points(gap)]
+        print("| " + " | ".join(map(str, cells)) + " | " + " | ".join(_share(x) for x in both) + " |")
+        gaps.setdefault(process.algorithm, []).append(100 * gap.mean)
+        shares.setdefault(process.algorithm, []).append(both)
+    for algorithm, values in gaps.items():
+        print(f"\n{algorithm}: process − outcome {_interval(mean_interval_over_seeds(values), '+.1f')} points", end="")
+        for name, column in zip(("end", "best point"), zip(*shares[algorithm], strict=True), strict=True):
+            reached = [x for x in column if x is not None]
+            if len(reached) > 1:
+                mean = _interval(mean_interval_over_seeds(reached), ".2f")
+                print(f"; share of tokens to outcome's {name} {mean} ({len(reached)} of {len(column)} seeds)", end="")
+    print()
+
+
+def last(curve: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The last point of a curve alone: its tokens are the whole budget, though it had been there before."""
+    return curve[0][-1:], curve[1][-1:]
+
+
+def _interval(x: Interval, form: str) -> str:
+    return f"{x.mean:{form}} [{x.low:{form}}, {x.high:{form}}]"
 
 
 def _points(d: Difference) -> str:
     return f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+
+
+def _share(x: float | None) -> str:
+    return "never" if x is None else f"{x:.2f}"
 
 
 if __name__ == "__main__":

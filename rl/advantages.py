@@ -38,40 +38,42 @@ def returns_to_go(rewards: "torch.Tensor", actions: "torch.Tensor", *, gamma: fl
     return gae(rewards, rewards.new_zeros(rewards.shape), actions, gamma=gamma, lam=1.0)
 
 
-def group_advantages(
-    returns: "torch.Tensor",
-    totals: "torch.Tensor",
-    actions: "torch.Tensor",
-    size: int,
-    *,
-    scale: Scale,
-    epsilon: float = 1e-4,
-) -> "torch.Tensor":
-    """A_t = (G_t − mean R) / (s + ε),  s² = Σ_i mean_t (G_it − mean R)² / (size − 1), both over the group.
+def levels(returns: "torch.Tensor", actions: "torch.Tensor") -> "torch.Tensor":
+    """mean_t G_it, what a rollout earns from one of its tokens on: (B, T) -> (B,). With all reward at its end, R."""
+    return masked_rows(returns, actions).sum(1) / actions.sum(1).clamp(min=1)
 
-    ``returns`` G (B, T) are those from token t on and ``totals`` R (B,) those of whole rollouts. Where all reward is on
-    the last token, G_t = R, s is the unbiased standard deviation of R, and this is GRPO (Shao et al. 2024, section
-    4.1.2); ``scale="none"`` leaves the division out: Dr. GRPO (Liu et al. 2025). Taking s of the returns and not of R
-    keeps it from vanishing in a group whose rollouts earn the same in all but at different steps.
+
+def group_advantages(
+    returns: "torch.Tensor", actions: "torch.Tensor", size: int, *, scale: Scale, epsilon: float = 1e-4
+) -> "torch.Tensor":
+    """A_t = (G_t − b) / (s + ε),  b = Σ_i mean_t G_it / size,  s² = Σ_i mean_t (G_it − b)² / (size − 1).
+
+
+    ``returns`` G (B, T) are those from token t on. Where all reward is on the last token, b is the mean reward, s its
+    unbiased standard deviation, and this is GRPO (Shao et al. 2024, section 4.1.2); ``scale="none"`` leaves the
+    division out: Dr. GRPO (Liu et al. 2025). With rewards on steps, b and s are of the returns, not of whole rollouts:
+    what is left to earn falls along a solution, and against the mean of the totals every late token would look bad.
     """
     import torch
 
-    mean = totals.view(-1, size).mean(1).repeat_interleave(size)[:, None]
-    centred = (returns - mean).where(actions, returns.new_zeros(()))
+    mean = levels(returns, actions).view(-1, size).mean(1).repeat_interleave(size)[:, None]
+    centred = masked_rows(returns - mean, actions)
     if scale == "none":
         return centred
-    per_rollout = centred.square().sum(1) / actions.sum(1).clamp(min=1)
-    spread = torch.sqrt(per_rollout.view(-1, size).sum(1) / max(1, size - 1)).repeat_interleave(size)[:, None]
-    return centred / (spread + epsilon)
+    spread = torch.sqrt(levels(centred.square(), actions).view(-1, size).sum(1) / max(1, size - 1))
+    return centred / (spread.repeat_interleave(size)[:, None] + epsilon)
 
 
-def leave_one_out_advantages(
-    returns: "torch.Tensor", totals: "torch.Tensor", actions: "torch.Tensor", size: int
-) -> "torch.Tensor":
-    """A_t = G_t − the mean R of the other rollouts of the group: RLOO (Ahmadian et al. 2024)."""
-    groups = totals.view(-1, size)
+def leave_one_out_advantages(returns: "torch.Tensor", actions: "torch.Tensor", size: int) -> "torch.Tensor":
+    """A_t = G_t − the mean of mean_t G over the other rollouts of the group: RLOO (Ahmadian et al. 2024), (B, T)."""
+    groups = levels(returns, actions).view(-1, size)
     others = (groups.sum(1, keepdim=True) - groups) / (size - 1)
-    return (returns - others.view(-1, 1)).where(actions, returns.new_zeros(()))
+    return masked_rows(returns - others.view(-1, 1), actions)
+
+
+def masked_rows(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
+    """``values`` (B, T) where ``mask`` is True and 0 elsewhere, whatever stands there (NaN too)."""
+    return values.where(mask, values.new_zeros(()))
 
 
 def masked_mean(values: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":

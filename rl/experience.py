@@ -111,11 +111,10 @@ def _advantages(
         advantages = gae(rewards, values, actions, gamma=config.gamma, lam=config.lam)
         return advantages, advantages + values
     returns = returns_to_go(rewards, actions, gamma=config.gamma)
-    totals = rewards.sum(1)
     if config.estimator == "group":
-        return group_advantages(returns, totals, actions, group, scale=config.scale), returns
+        return group_advantages(returns, actions, group, scale=config.scale), returns
     if config.estimator == "leave_one_out":
-        return leave_one_out_advantages(returns, totals, actions, group), returns
+        return leave_one_out_advantages(returns, actions, group), returns
     return returns, returns
 
 

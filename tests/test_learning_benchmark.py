@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.learning import curve, tokens_to_reach
+from benchmarks.learning import Arm, arm_config, curve, share_of_tokens, tokens_to_reach
+from lm.config import load
+from rung.ladder import Ladder
 
 TOKENS = np.array([100.0, 200.0, 400.0])
 
@@ -37,3 +39,25 @@ def test_a_curve_has_a_point_where_accuracy_was_measured(tmp_path: Path) -> None
     tokens, accuracy = curve(tmp_path)
     assert tokens.tolist() == [10, 31]
     assert accuracy.tolist() == [0.25, 0.5]
+
+
+def arm(form: str, tokens: list[float], accuracy: list[float]) -> Arm:
+    return Arm("ppo", form, 0, np.zeros(1), (np.array(tokens), np.array(accuracy)))
+
+
+def test_a_share_of_tokens_is_to_the_same_accuracy() -> None:
+    """Outcome is at 0.4 after 300 tokens (halfway between 200 and 400); process after 150."""
+    outcome, process = arm("outcome", [200, 400], [0.3, 0.5]), arm("process", [100, 200], [0.3, 0.5])
+    assert share_of_tokens(process, outcome, 0.4) == pytest.approx(0.5)
+    assert share_of_tokens(process, outcome, 0.6) is None
+
+
+def test_every_algorithm_has_a_config_of_64_rollouts_an_update(tmp_path: Path) -> None:
+    ladder = load(Ladder, None, [f"folder={tmp_path}"])
+    for algorithm in ("ppo", "grpo", "dr_grpo", "rloo", "reinforce_pp", "dapo", "gspo"):
+        process, outcome = (arm_config(ladder, algorithm, form, 2, 1000) for form in ("process", "outcome"))
+        assert process.problems_per_step * process.sampling.n == 64
+        assert (process.credit.form, outcome.credit.form) == ("delta", "outcome")
+        assert process.policy == f"{tmp_path}/sft/model"
+        assert process.seed == outcome.seed == 2
+        assert process.folder != outcome.folder

@@ -97,27 +97,34 @@ def test_returns_to_go_by_hand() -> None:
 
 
 def test_group_and_leave_one_out_by_hand() -> None:
-    """Returns (3, 2) and (1), totals 3 and 1, mean 2: centred (1, 0) and (−1); s² = (½ (1 + 0) + 1) / 1 = 3/2."""
-    returns, totals = returns_to_go(REWARDS, ON, gamma=1.0), torch.tensor([3.0, 1.0])
-    centred = group_advantages(returns, totals, ON, 2, scale="none")
-    assert centred.tolist() == [[0, 1, 0], [0, -1, 0]]
-    scaled = group_advantages(returns, totals, ON, 2, scale="std", epsilon=0.0)
-    torch.testing.assert_close(scaled, centred / 1.5**0.5)
-    assert leave_one_out_advantages(returns, totals, ON, 2).tolist() == [[0, 3 - 1, 2 - 1], [0, 1 - 3, 0]]
+    """Returns (3, 2) and (1): levels 5/2 and 1, b = 7/4; centred (5/4, 1/4), −3/4; s² = ½(25 + 1)/16 + 9/16 = 11/8."""
+    returns = returns_to_go(REWARDS, ON, gamma=1.0)
+    centred = group_advantages(returns, ON, 2, scale="none")
+    assert centred.tolist() == [[0, 1.25, 0.25], [0, -0.75, 0]]
+    scaled = group_advantages(returns, ON, 2, scale="std", epsilon=0.0)
+    torch.testing.assert_close(scaled, centred / 1.375**0.5)
+    assert leave_one_out_advantages(returns, ON, 2).tolist() == [[0, 3 - 1, 2 - 1], [0, 1 - 2.5, 0]]
 
 
 def test_a_group_without_a_signal_stays_still_and_groups_do_not_mix() -> None:
-    totals = torch.tensor([1.0, 1.0, 5.0, 7.0])
-    on = torch.ones(4, 1, dtype=torch.bool)
-    out = group_advantages(totals[:, None], totals, on, 2, scale="std", epsilon=0.0 + 1e-12)
+    rewards = torch.tensor([[1.0], [1.0], [5.0], [7.0]])
+    out = group_advantages(rewards, torch.ones(4, 1, dtype=torch.bool), 2, scale="std", epsilon=1e-12)
     torch.testing.assert_close(out[:, 0], torch.tensor([0.0, 0.0, -(0.5**0.5), 0.5**0.5]))
 
 
 def test_equal_totals_earned_at_different_steps_stay_bounded() -> None:
     """Shaping that sums to nothing: R = 0 for all, yet the returns differ; by the spread of R they would explode."""
     returns = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
-    out = group_advantages(returns, torch.zeros(2), torch.ones(2, 2, dtype=torch.bool), 2, scale="std", epsilon=0.0)
+    out = group_advantages(returns, torch.ones(2, 2, dtype=torch.bool), 2, scale="std", epsilon=0.0)
     assert out.tolist() == [[0, 1], [0, -1]]
+
+
+def test_what_is_left_to_earn_falls_along_a_solution_and_late_tokens_are_not_blamed_for_it() -> None:
+    """Two alike rollouts that earn 1 by each of three tokens: returns 3, 2, 1 around b = 2, so A sums to 0."""
+    on = torch.ones(2, 3, dtype=torch.bool)
+    returns = returns_to_go(torch.ones(2, 3), on, gamma=1.0)
+    assert group_advantages(returns, on, 2, scale="none").tolist() == [[1, 0, -1]] * 2
+    assert leave_one_out_advantages(returns, on, 2).tolist() == [[1, 0, -1]] * 2
 
 
 def test_biased_whitening_is_numpys() -> None:

@@ -151,10 +151,10 @@ def test_group_advantages(expected: dict[str, Any], peer: str, epsilon: float) -
     rewards[torch.arange(len(totals)), actions.sum(1) - 1] = totals
     returns = returns_to_go(rewards, actions, gamma=1.0)
     scale = "none" if peer == "dr_grpo" else "std"
-    ours = group_advantages(returns, totals, actions, case["group"], scale=scale, epsilon=epsilon)  # type: ignore[arg-type]
+    ours = group_advantages(returns, actions, case["group"], scale=scale, epsilon=epsilon)  # type: ignore[arg-type]
     wanted = torch.tensor(case[peer], dtype=torch.float64)[:, None] * actions
     torch.testing.assert_close(ours, wanted, rtol=1e-6, atol=1e-6)
-    rloo = leave_one_out_advantages(returns, totals, actions, case["group"])
+    rloo = leave_one_out_advantages(returns, actions, case["group"])
     torch.testing.assert_close(rloo, torch.tensor(case["rloo"], dtype=torch.float64)[:, None] * actions)
 
 

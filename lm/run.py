@@ -128,16 +128,19 @@ class Run:
                     if signals:
                         self._stop(done, total, signals[0])
 
-    def log(self, step: int, **metrics: Any) -> None:
+    def log(self, step: int, **metrics: Any) -> dict[str, Any]:
         """One line of ``metrics.jsonl``: {"step": ..., name: value}; a value is a number, a tensor, text or a list.
 
-        A number that is not finite is written as null and its name put under "nonfinite". Never log a time here.
+        Returns the line as ``read_metrics`` will. A number that is not finite is written as null and its name put under
+        "nonfinite". Never log a time here.
         """
         values = {name: _number(value) for name, value in metrics.items()}
         nonfinite = [name for name, value in values.items() if _finite(value) != value]
         line = {"step": step} | {name: _finite(value) for name, value in values.items()}
-        _append(self.folder / _METRICS, line | ({"nonfinite": nonfinite} if nonfinite else {}))
+        line |= {"nonfinite": nonfinite} if nonfinite else {}
+        _append(self.folder / _METRICS, line)
         self._shown |= {name: value for name, value in values.items() if isinstance(value, int | float)}
+        return line
 
     def time(self, name: str, seconds: float) -> None:
         """Add to what ``name`` took in this step; ``timing.jsonl`` gets one line a step, with the "total"."""

@@ -70,20 +70,27 @@ class RLConfig:
     )
     eval_every: int = key(20, "steps between greedy evaluations on held-out problems; 0: never", low=0)
     eval_problems: int = key(300, "validation problems in such an evaluation", low=1)
+    guard: ProblemsConfig | None = key(
+        None, "problems that the run does not train on, as many, to see what it forgets: guard.families=[word]"
+    )
     save_every: int = key(20, "steps between checkpoints", low=0)
     seed: int = key(0, "of problems, sampling and minibatches")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 
+    @property
+    def compared(self) -> int | None:
+        """How many rollouts the advantage compares with one another; None where it compares none."""
+        return self.sampling.n if self.advantage.estimator in ("group", "leave_one_out") else None
+
 
 def check(config: RLConfig) -> None:
     """Refuse what cannot learn, before anything is loaded."""
     if config.sampling.temperature == 0:
         raise UserError("sampling.temperature is 0: RL learns from sampled rollouts; give a number above 0")
-    estimator = config.advantage.estimator
-    if config.sampling.n < 2 and (estimator in ("group", "leave_one_out") or config.resample):
-        what = "resample" if config.resample else f"advantage.estimator={estimator}"
+    if config.sampling.n < 2 and (config.compared is not None or config.resample):
+        what = "resample" if config.resample else f"advantage.estimator={config.advantage.estimator}"
         raise UserError(f"{what} compares the rollouts of a problem: give sampling.n of 2 or more")
     if config.critic_trunk == "shared" and config.critic is not None:
         raise UserError("critic names a trunk of its own and critic_trunk is shared: give one of them")

@@ -17,7 +17,7 @@ from lm.sft import Pair, response_loss
 from rl.batch import Experience
 from rl.config import RLConfig
 from rl.forward import Critic, action_values, evaluate_actions
-from rl.losses import Metrics, kl_loss, policy_loss, token_weights, value_loss
+from rl.losses import EXTREMES, Metrics, kl_loss, policy_loss, token_weights, value_loss
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ def backward(
             error.backward()
             metrics |= more
         for name, value in metrics.items():
-            total[name] = total.get(name, 0.0) + value
+            total[name] = EXTREMES.get(name, sum)((total[name], value)) if name in total else value
     return total
 
 
@@ -126,8 +126,9 @@ def clear_gradients(learners: Mapping[str, Learner]) -> None:
 
 
 def mean_metrics(learned: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric over the updates of a step; none where no update was made."""
-    return {name: float(np.mean([m[name] for m in learned])) for name in learned[0]} if learned else {}
+    """The mean of each metric over the updates of a step (the extreme of an extreme); none where no update was made."""
+    names = learned[0] if learned else {}
+    return {name: float(EXTREMES.get(name, np.mean)([m[name] for m in learned])) for name in names}
 
 
 class Refusals:

@@ -6,6 +6,7 @@ for (``token_weights``), 1 where it is not given. Their tensors are (B, T); ``ac
 Losses over pairs take one number a sequence, (B,), and are means over the pairs.
 """
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from rl.kl import Estimator, kl_estimate
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 Metrics = dict[str, float]
+EXTREMES: dict[str, Callable[[Iterable[float]], float]] = {"ratio_min": min, "ratio_max": max}  # no sums or means
 Normaliser = Literal["tokens", "sequences", "constant", "sequence_sums"]
 Ratio = Literal["token", "sequence"]
 
@@ -56,7 +58,7 @@ def policy_loss(
     (GSPO-token, Zheng et al. 2025, eq. 13 and 14). ``dual_clip`` = c bounds the surrogate by c A from below where
     A < 0 (Ye et al. 2020).
     Metrics are sums over the tokens divided by N: ``clip_fraction`` (where the clip binds) and ``approximate_kl``
-    (k3 of old to new policy).
+    (k3 of old to new policy); and the extremes of ρ, ``ratio_min`` and ``ratio_max`` (see ``EXTREMES``).
     """
     import torch
 
@@ -77,6 +79,8 @@ def policy_loss(
         metrics = {
             "clip_fraction": float(binds.sum() / normaliser),
             "approximate_kl": float((k3 * actions).sum() / normaliser),
+            "ratio_min": float(rho.where(actions, torch.inf).min()),
+            "ratio_max": float(rho.where(actions, -torch.inf).max()),
         }
     return loss, metrics
 

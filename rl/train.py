@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lm.engine import Engine, Sampling, TransformersEngine
+from lm.engine import TransformersEngine
 from lm.errors import UserError
 from lm.models import default_device, load_causal_lm, load_token_scorer, load_tokenizer, zero_head
 from lm.optim import make_optimizer
@@ -14,20 +12,20 @@ from lm.sft import Pair, batch_of, encode_pairs
 from lm.torch_setup import prepare_torch
 from prm.implicit import ImplicitPRM
 from prm.problems import load_problems
+from rl.alarms import Watch
 from rl.batch import pack
 from rl.collect import collect
 from rl.config import RLConfig, check
 from rl.credit import token_rewards
+from rl.evaluation import load_held_out, measure
 from rl.experience import estimate_advantages
 from rl.forward import Critic
 from rl.judge import outcome_backward, step_judge
 from rl.kl import KLController
 from rl.learn import Learner, Refusals, backward, clear_gradients, mean_metrics, minibatches, ptx_backward, update
 from rl.losses import Metrics
-from rl.metrics import rollout_metrics
-from rl.rollout import sample_rollouts
-from verifiers.solution import Example, Problem
-from verifiers.verify import verify_solution
+from rl.metrics import reward_metrics, rollout_metrics
+from verifiers.solution import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,7 +42,7 @@ def train(config: RLConfig) -> None:
     prm = step_judge(config, tokenizer, reference)
     examples = load_problems(config.problems, "train", config.pool, stream=3)
     problems = [e.problem for e in examples]
-    held_out = [e.problem for e in load_problems(config.problems, "validation", config.eval_problems, stream=4)]
+    held_out = load_held_out(config, tokenizer)
     worked = worked_pairs(tokenizer, examples, config) if config.ptx_coefficient else []
     engine = TransformersEngine(policy, tokenizer, config.engine_batch)
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
@@ -58,6 +56,7 @@ def train(config: RLConfig) -> None:
 
     run = Run.open(config.folder, config, verb="rl", resume=config.resume, overwrite=config.overwrite)
     run.track(count=count, beta=beta, refusals=refusals)
+    watch = Watch(run.folder)
     for name, learner in (learners | judges).items():
         run.track(**{name: learner.model})
         run.track(**{f"{name}_optimizer": learner.optimizer})
@@ -111,16 +110,17 @@ def train(config: RLConfig) -> None:
         spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
         if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
             with run.timer("evaluate"):
-                metrics["eval_accuracy"] = greedy_accuracy(engine, tokenizer, held_out, config)
-        run.log(
+                metrics |= measure(engine, tokenizer, policy, held_out, config)
+        line = run.log(
             step,
             sampled_tokens=count.sampled_tokens,
             **rollout_metrics(rollouts, verdicts, scores) | {"accuracy": collected.accuracy},
-            reward=float(rewards.sum() / len(rollouts)),
+            **reward_metrics(rollouts, rewards.sum(1).double().cpu().numpy(), config.compared),
             **metrics,
             **judged,
             **mean_metrics(learned),
         )
+        watch(line)
         if spent:
             break
     if critic is not None and config.critic_trunk == "separate":
@@ -164,12 +164,3 @@ def worked_pairs(tokenizer: "PreTrainedTokenizerBase", examples: Sequence[Exampl
     if not texts:
         raise UserError(f"{config.problems.source!r} has no worked solutions to mix in: leave ptx_coefficient at 0")
     return encode_pairs(tokenizer, texts, config.prompt)
-
-
-def greedy_accuracy(
-    engine: Engine, tokenizer: "PreTrainedTokenizerBase", problems: Sequence[Problem], config: RLConfig
-) -> float:
-    """Share of ``problems`` that the policy answers rightly without sampling."""
-    greedy = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
-    rollouts = sample_rollouts(engine, tokenizer, problems, greedy, 0, config.prompt)
-    return float(np.mean([verify_solution(r.solution).correct for r in rollouts]))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm.config import key
+from rl.alarms import alarms
 from rung import report_figures, report_headline, report_samples, report_tables
 from rung.report_data import RunRecord, number, read_run
 from rung.report_plots import Canvas, safe
@@ -83,6 +84,8 @@ def content(run: RunRecord) -> dict[str, object]:
         "final": report_tables.final_table(canvas, run.evaluation),
         "learning": report_figures.arm_figures(canvas, arms, report_figures.LEARNING),
         "proxy": report_figures.overoptimisation_figures(canvas, arms),
+        "behaviour": report_figures.arm_figures(canvas, arms, report_figures.BEHAVIOUR)
+        + report_figures.reward_by_figures(canvas, arms),
         "health": report_figures.arm_figures(canvas, arms, report_figures.HEALTH)
         + report_figures.untold_figures(canvas, arms),
         "prm_rows": report_tables.prm_table(run.prm_summary),
@@ -99,6 +102,11 @@ def content(run: RunRecord) -> dict[str, object]:
         "facts": report_headline.facts(run),
         "contents": contents(parts, run),
         "arms": [{"name": arm.name, "style": report_figures.style_of(arm.name)} for arm in arms],
+        "alarms": [
+            {"arm": arm.name, "style": report_figures.style_of(arm.name), "alarm": alarm}
+            for arm in arms
+            for alarm in alarms(arm.rows)
+        ],
         "paired": report_tables.paired_table(canvas, run.evaluation),
         "other": report_figures.other_figures(canvas, arms),
         "prm_other": report_tables.scalar_rows(run.prm_summary, shown_elsewhere),
@@ -114,7 +122,9 @@ def contents(parts: dict[str, object], run: RunRecord) -> list[tuple[str, str]]:
     there = {
         ("results", "Results"): parts["final"],
         ("learning", "Learning"): parts["learning"],
+        ("alarms", "Alarms"): run.arms,
         ("proxy", "Proxy and gold"): parts["proxy"],
+        ("behaviour", "Solutions’ shape"): parts["behaviour"],
         ("health", "Health"): parts["health"],
         ("prm", "Reward model"): parts["prm_rows"] or parts["prm_figures"],
         ("labels", "Labels"): parts["label_rows"] or parts["matrices"],

@@ -20,13 +20,28 @@ LEARNING: list[tuple[str, str, Kind]] = [
 HEALTH: list[tuple[str, str, Kind]] = [
     ("entropy", "Entropy (nats a token)", "number"),
     ("clip_fraction", "Share of tokens clipped", "percent"),
+    ("ratio_max", "Largest policy ratio", "number"),
     ("explained_variance", "Explained variance of the critic", "number"),
+    ("no_signal", "Groups in which all earned the same", "percent"),
+    ("prm_auc", "AUC of the reward model against verdicts on fresh samples", "number"),
+    ("guard_accuracy", "Greedy accuracy on the guard’s problems", "percent"),
+    ("val_loss", "Loss on held-out worked solutions (nats a token)", "number"),
+]
+BEHAVIOUR: list[tuple[str, str, Kind]] = [
     ("response_length", "Response length (tokens)", "number"),
     ("steps_per_solution", "Steps a solution", "number"),
+    ("repeated_steps", "Repeated steps a solution", "number"),
+    ("empty_steps", "Empty steps a solution", "number"),
+    ("answer_only", "Solutions that are a bare answer", "percent"),
+    ("delimiter_density", "Line breaks a token", "number"),
 ]
+REWARD_BY = [("reward_by_steps", "steps"), ("reward_by_length", "tokens")]
+EVALUATED = {"eval_accuracy", "guard_accuracy", "val_loss"}  # measured now and then: joined as they are
 UNTOLD = [("no_answer", "no answer"), ("unparsable", "unparsable"), ("timeout", "timeout"), ("truncated", "truncated")]
 PLOTTED = (
-    {key for key, _, _ in LEARNING + HEALTH} | {key for key, _ in UNTOLD} | {"step", "sampled_tokens", "prm_score"}
+    {key for key, _, _ in LEARNING + HEALTH + BEHAVIOUR}
+    | {key for key, _ in UNTOLD}
+    | {"step", "sampled_tokens", "prm_score"}
 )
 
 
@@ -60,7 +75,7 @@ def arm_figures(canvas: Canvas, arms: list[Arm], wanted: list[tuple[str, str, Ki
                 arm.name,
                 style_of(arm.name),
                 *column(arm.rows, x_key, key),
-                smoothing=0.0 if key == "eval_accuracy" else 0.05,
+                smoothing=0.0 if key in EVALUATED else 0.05,
             )
             for arm in arms
         ]
@@ -96,9 +111,41 @@ def overoptimisation_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
                 Series("PRM score", style, *proxy, dashed=True, smoothing=0.12),
                 Series("verifier", style, *gold, smoothing=0.12),
             ]
-            axis = Axis("√KL from the starting policy")
-            figures += _figure(canvas, f"Proxy and gold, {arm.name}", lines, axis, Axis("", "percent"))
+            axis, title = Axis("√KL from the starting policy"), f"Proxy and gold, {arm.name}"
+            figures.append(Figure(title, canvas.lines(title, lines, axis, Axis("", "percent"), peak=lines[1])))
     return figures
+
+
+def reward_by_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
+    """What solutions of each size earned in the first and in the last fifth of a run: what it pays to be long."""
+    figures = []
+    for arm in arms:
+        part = -(-len(arm.rows) // 5)
+        for key, unit in REWARD_BY:
+            lines = [
+                Series("first", style_of(arm.name), *pooled(arm.rows[:part], key), dashed=True, smoothing=0.0),
+                Series("last", style_of(arm.name), *pooled(arm.rows[-part:], key), smoothing=0.0),
+            ]
+            figures += _figure(canvas, f"Reward by {unit}, {arm.name}", lines, Axis(unit), Axis("reward"))
+    return figures
+
+
+def pooled(rows: list[Row], key: str, most: int = 8) -> tuple[list[float], list[float]]:
+    """The [size, rollouts, mean reward] of several rows as at most ``most`` points, each of about as many rollouts."""
+    points = [tuple(map(number, point)) for row in rows for point in row.get(key) or () if len(point) == 3]
+    points = sorted(p for p in points if math.isfinite(sum(p)) and p[1] > 0)
+    total, seen = sum(p[1] for p in points), 0.0
+    bins: dict[int | float, list[tuple[float, ...]]] = {}
+    sizes = {p[0] for p in points}
+    for p in points:
+        bins.setdefault(p[0] if len(sizes) <= most else int(most * seen / total), []).append(p)
+        seen += p[1]
+    weights = [sum(p[1] for p in inside) for inside in bins.values()]
+    means = [
+        tuple(sum(p[1] * p[axis] for p in inside) / weight for axis in (0, 2))
+        for inside, weight in zip(bins.values(), weights, strict=True)
+    ]
+    return [x for x, _ in means], [y for _, y in means]
 
 
 def sft_figures(canvas: Canvas, run: RunRecord) -> list[Figure]:

@@ -96,8 +96,13 @@ class Canvas:
             '<title id="{k}t">{title}</title><desc id="{k}d">{description}</desc>{body}</svg>'
         ).format(size=size, k=key, title=safe(title), description=safe(description), body=Markup("").join(parts))
 
-    def lines(self, title: str, series: Sequence[Series], x_axis: Axis, y_axis: Axis) -> Markup:
-        """Smoothed lines over their faint raw points, named at their right ends. At least one series has a point."""
+    def lines(
+        self, title: str, series: Sequence[Series], x_axis: Axis, y_axis: Axis, peak: Series | None = None
+    ) -> Markup:
+        """Smoothed lines over their faint raw points, named at their right ends. At least one series has a point.
+
+        ``peak`` is the series (one of them) whose highest place is marked.
+        """
         drawn = [s for s in series if s.x]
         right = WIDTH - 14 - LETTER * max(len(s.label) for s in drawn)
         x = Scale(*_x_range([v for s in drawn for v in s.x]), LEFT, right)
@@ -108,7 +113,13 @@ class Canvas:
         parts += [_line(s, curve, x, y) for s, curve in zip(drawn, curves, strict=True)]
         heights = spread([y(curve[1][-1]) + 4 for curve in curves], 13.5, TOP + 8, HEIGHT - BOTTOM)
         parts += [_text(right + 8, h, s.label, f"name {s.style}") for s, h in zip(drawn, heights, strict=True)]
-        return self.svg(WIDTH, HEIGHT, title, _told(drawn, x_axis, y_axis), parts)
+        told = _told(drawn, x_axis, y_axis)
+        if peak is not None and peak.x:
+            at, value = _peak(peak)
+            show = percent if y_axis.kind == "percent" else plain
+            parts += _peak_mark(x(at), y(value), f"peak {show(value)}", near_end=x(at) > (LEFT + right) / 2)
+            told += f" {peak.label} peaks with {show(value)} at {at:.2g}."
+        return self.svg(WIDTH, HEIGHT, title, told, parts)
 
     def reliability(self, rows: Sequence[tuple[float, float, int]]) -> Markup:
         """Rows (mean probability, fraction right, count): dots whose area is the count, against the diagonal."""
@@ -188,6 +199,20 @@ def _curve(series: Series) -> tuple[list[float], list[float]]:
     if not _is_smooth(series):
         return series.x, series.y
     return series.x, smooth(series.y, series.smoothing)
+
+
+def _peak(series: Series) -> tuple[float, float]:
+    """Where the line that is drawn for the series is highest."""
+    xs, ys = _curve(series)
+    best = max(range(len(ys)), key=lambda i: ys[i])
+    return xs[best], ys[best]
+
+
+def _peak_mark(x: float, y: float, label: str, near_end: bool) -> list[Markup]:
+    """A dotted rule down from the peak to the axis, with its height in words."""
+    rule = Markup('<path class="diagonal" d="M{:.1f} {:.1f}V{:.1f}"/>').format(x, y, HEIGHT - BOTTOM)
+    place = (x - 6, "tick end") if near_end else (x + 6, "tick")
+    return [rule, _text(place[0], HEIGHT - BOTTOM - 6, label, place[1])]
 
 
 def _raw(series: Series, x: Scale, y: Scale) -> Markup:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rl.losses import (
+    EXTREMES,
     bradley_terry_loss,
     dpo_loss,
     ipo_loss,
@@ -30,6 +31,7 @@ def test_policy_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(-sum(SURROGATES) / 5)
     assert metrics["clip_fraction"] == pytest.approx(2 / 5)
     assert metrics["approximate_kl"] == pytest.approx(sum(r - 1 - math.log(r) for r in RATIOS) / 5)
+    assert (metrics["ratio_min"], metrics["ratio_max"]) == pytest.approx((0.5, 1.5))
 
 
 def test_each_side_has_its_own_clip() -> None:
@@ -98,7 +100,10 @@ def test_micro_batches_add_up_to_the_whole() -> None:
         parts = [losses(rows, *inputs) for rows in cuts]
         torch.stack([loss for loss, _ in parts]).sum().backward()
         grads.append([x.grad for x in inputs])
-        totals.append([sum(m[name] for _, m in parts) for name in parts[0][1]] + [sum(x.item() for x, _ in parts)])
+        totals.append(
+            [EXTREMES.get(name, sum)([m[name] for _, m in parts]) for name in parts[0][1]]
+            + [sum(x.item() for x, _ in parts)]
+        )
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
     torch.testing.assert_close(grads[0], grads[1])
 

@@ -61,7 +61,19 @@ def test_every_section_of_a_whole_run_is_there(tmp_path: Path) -> None:
     text = page_of(write_run(tmp_path / "run"))
     page = Page(text)
     sections = [a["id"] for a in page.all("section")]
-    assert sections == ["results", "learning", "proxy", "health", "prm", "labels", "sft", "samples", "how"]
+    assert sections == [
+        "results",
+        "learning",
+        "alarms",
+        "proxy",
+        "behaviour",
+        "health",
+        "prm",
+        "labels",
+        "sft",
+        "samples",
+        "how",
+    ]
     assert [a["href"] for a in page.all("a")] == [f"#{name}" for name in sections]
     assert "Process rewards raised greedy accuracy from 41.2% to 53.0%" in text
     for wanted in (

@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """``ids`` of a solution with its prompt; ``ends`` (S,), where each step is read; the answer begins at ``start``."""
+    """``ids`` of a solution with its prompt; ``ends`` (S,), where each step is read; the answer begins at ``start``.
+
+    ``fault`` says why there are none, where the steps cannot be told apart in the tokens.
+    """
 
     ids: list[int]
     ends: list[int]
     start: int
+    fault: str | None = None
+
+
+class _Unreadable(Exception):
+    """This solution has no row; others may."""
 
 
 def encode_solutions(
@@ -30,14 +38,20 @@ def encode_solutions(
 ) -> list[Row]:
     """A row for each solution in the format's layout; ``prompt`` replaces the chat template of layout "pieces".
 
-    Raises UserError where a step cannot be told apart in the tokens; the message names the solution.
+    A solution whose steps cannot be told apart in the tokens gets a row that says so and holds nothing.
     """
     if form.layout == "pieces":
         return encode_steps(tokenizer, solutions, prompt)
     if prompt is not None:
         raise UserError("prompt was given, but a published format has a prompt of its own: leave prompt out")
     one = {"marked": _marked, "appended": _appended, "turns": _turns, "conversation": _conversation}[form.layout]
-    return [one(form, tokenizer, solution) for solution in solutions]
+    rows = []
+    for solution in solutions:
+        try:
+            rows.append(one(form, tokenizer, solution))
+        except _Unreadable as fault:
+            rows.append(Row([], [], 0, str(fault)))
+    return rows
 
 
 def encode_steps(
@@ -179,7 +193,7 @@ def _chat(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]]) 
 
 def _expect(solution: Solution, found: int, marker: str) -> None:
     if found != len(solution.steps):
-        raise UserError(
+        raise _Unreadable(
             f"solution {solution.problem.id!r}: {len(solution.steps)} steps, but {found} tokens of the format's marker "
             f"{marker}: its text holds the marker, or the tokenizer merges it; change the text or the PRM"
         )

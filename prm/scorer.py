@@ -1,5 +1,6 @@
 """Scoring steps: solutions in, P(step right | the steps before it) out."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,7 +90,7 @@ class StepPRM:
 
     def _rows(self, solutions: Sequence[Solution]) -> list[Row]:
         rows = encode_solutions(self.form, self.tokenizer, solutions, self.prompt)
-        return [Row(r.ids, r.ends[-1:], r.start) for r in rows] if self.form.outcome else rows
+        return [r._replace(ends=r.ends[-1:]) for r in rows] if self.form.outcome else rows
 
 
 def _scores(logits: np.ndarray, solution: Solution, prm: StepPRM) -> StepScores:
@@ -115,7 +116,7 @@ def complaints_about(rows: Sequence[Row], solutions: Sequence[Solution], limit: 
     """What keeps each solution from an honest score: a step without text or more tokens than the model reads."""
     found: list[str | None] = []
     for row, solution in zip(rows, solutions, strict=True):
-        complaint = empty_step(solution)
+        complaint = row.fault or empty_step(solution)
         if complaint is None and limit is not None and row.ends and row.ends[-1] >= limit:
             first = next(i for i, end in enumerate(row.ends) if end >= limit)
             complaint = (
@@ -130,6 +131,23 @@ def empty_step(solution: Solution) -> str | None:
     """The complaint about a solution's first step without text, None where there is none."""
     blank = next((i for i, step in enumerate(solution.steps) if not step.text.strip()), None)
     return None if blank is None else f"solution {solution.problem.id!r}: step {blank + 1} is empty; leave it out"
+
+
+def score_each(prm: Scorer, solutions: Sequence[Solution], advance: Advance | None = None) -> "list[StepScores | str]":
+    """The scores of each solution, or the complaint that keeps it from having any: no solution ends a whole run."""
+    complaints = prm.complaints(solutions)
+    good = [s for s, complaint in zip(solutions, complaints, strict=True) if complaint is None]
+    scored = iter(prm.score(good, advance))
+    if advance is not None and len(good) < len(solutions):
+        advance(len(solutions) - len(good))
+    return [complaint or next(scored) for complaint in complaints]
+
+
+def report_unscored(found: "Sequence[StepScores | str]") -> None:
+    """Say on standard error how many of ``score_each``'s solutions have no score, and why the first has none."""
+    reasons = [s for s in found if isinstance(s, str)]
+    if reasons:
+        print(f"{len(reasons)} of {len(found)} solutions have no score; the first: {reasons[0]}", file=sys.stderr)
 
 
 def stop_at_complaint(complaints: Sequence[str | None]) -> None:

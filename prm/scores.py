@@ -11,7 +11,8 @@ import numpy as np
 
 from lm.errors import UserError
 from verifiers.data import DataError, read_rows
-from verifiers.solution import Problem, Solution, Step
+from verifiers.solution import Problem, Solution
+from verifiers.split import steps_at
 
 T = TypeVar("T")
 Aggregation = Literal["min", "product", "mean", "last", "softmin"]
@@ -121,7 +122,7 @@ class LabeledSolution:
         """The inverse of :meth:`to_json`; ValueError names the field that is missing or malformed."""
         fields = {name: _text(row, name) for name in ("id", "question", "answer", "text")}
         text = fields.pop("text")
-        solution = Solution(Problem(**fields), text, _steps(text, _list(row, "steps")))
+        solution = Solution(Problem(**fields), text, steps_at(text, _list(row, "steps")))
         return LabeledSolution(solution, tuple(_list(row, "labels")), tuple(_list(row, "origins")))
 
 
@@ -171,16 +172,3 @@ def _list(row: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{name!r} must be a list, not {value!r}" if name in row else f"no {name!r}")
     return value
-
-
-def _steps(text: str, spans: list[Any]) -> tuple[Step, ...]:
-    """The steps at ``spans``, which must be in order, inside the text, and never overlap."""
-    steps, reached = [], 0
-    for index, span in enumerate(spans):
-        match span:
-            case [int(start), int(end)] if reached <= start < end <= len(text):
-                steps.append(Step(text[start:end], start, end))
-                reached = end
-            case _:
-                raise ValueError(f"step {index} is {span!r}, not a [start, end] after {reached} and within {len(text)}")
-    return tuple(steps)

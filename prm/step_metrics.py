@@ -20,12 +20,12 @@ class StepCounts:
 
     @property
     def f1(self) -> float:
-        """F1 of the right steps; nan where there is none and none was called right."""
+        """F1 of the right steps; nan where there is none."""
         return _f1(self.true_positive, self.false_positive, self.false_negative)
 
     @property
     def negative_f1(self) -> float:
-        """F1 of the wrong steps."""
+        """F1 of the wrong steps; nan where there is none, as in PRMBench's multi_solutions."""
         return _f1(self.true_negative, self.false_negative, self.false_positive)
 
     @property
@@ -53,7 +53,7 @@ def blind_counts(labels: ArrayLike, called_right: float) -> StepCounts:
 
 def _f1(hits: float, alarms: float, misses: float) -> float:
     """2PR / (P + R) with P = hits / (hits + alarms) and R = hits / (hits + misses); 0 without a hit."""
-    if hits + alarms + misses == 0:
+    if hits + misses == 0:
         return math.nan
     if hits == 0:
         return 0.0

@@ -18,7 +18,7 @@ from prm.labelling import symbolic_labels
 from prm.loading import load as load_prm
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
 from prm.sample import sample_solutions
-from prm.scorer import Scorer
+from prm.scorer import Scorer, score_each
 from rung.statistics import best_of_n, bootstrap_interval, majority, paired_bootstrap, pass_at_k
 from verifiers.equal import equal
 from verifiers.solution import Problem, Solution, Verdict
@@ -111,7 +111,8 @@ def measure(
     groups = [sampled[i : i + k] for i in range(0, len(sampled), k)]
     best = None
     if prm is not None:
-        scores = np.array([s.aggregate("min") for s in prm.score(drawn)]).reshape(-1, k)
+        found = score_each(prm, drawn)  # one that the PRM cannot read is the last to be picked
+        scores = np.array([0.0 if isinstance(s, str) else s.aggregate("min") for s in found]).reshape(-1, k)
         best = np.array([best_of_n(row, [v.correct for v in group]) for row, group in zip(scores, groups, strict=True)])
     outcomes = Outcomes(
         np.array([float(v.correct) for v in verdicts]),
@@ -172,9 +173,10 @@ def _pairs(outcomes: dict[str, Outcomes], seed: int) -> list[dict]:
 def _shown(
     arm: str, solutions: Sequence[Solution], verdicts: Sequence[Verdict], prm: Scorer | None, built_in: bool
 ) -> list[dict]:
-    scores = (
-        [s.probabilities.tolist() for s in prm.score(solutions)] if prm else [[None] * len(s.steps) for s in solutions]
-    )
+    scores: list[list] = [[None] * len(s.steps) for s in solutions]
+    for i, found in enumerate(score_each(prm, solutions) if prm else []):
+        if not isinstance(found, str):
+            scores[i] = found.probabilities.tolist()
     rows: list[dict] = []
     for solution, verdict, p in zip(solutions, verdicts, scores, strict=False):
         labels = symbolic_labels(solution, built_in).labels

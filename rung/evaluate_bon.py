@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from lm.checkpoint import write_json
-from lm.config import REQUIRED, key
+from lm.config import REQUIRED, key, part
 from lm.errors import UserError
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
-from prm.loading import load as load_prm
+from prm.loading import Reading, load_as
+from prm.scorer import report_unscored, score_each
 from prm.scores import Aggregation, parse_rows
 from rung.evaluate import answer_classes
 from rung.statistics import best_of_n_from_pool, bootstrap_interval, majority_at_k, pass_at_k
@@ -34,6 +35,7 @@ class BonConfig:
     files: tuple[str, ...] = key(REQUIRED, "pools: rows with question, gold_answer and samples of response and correct")
     folder: Path = key(Path("runs/eval-bon"), "summary.json is written here")
     prm: str | None = key(None, "the reward model that picks: folder, hub name or symbolic")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     reference: tuple[str, ...] = key((), "scores in the file to pick by, as MODEL:RULE of its ref_prm; all: every one")
     aggregate: Aggregation = key("min", "how the PRM's step scores become a sample's score")
     separator: Literal["line", "paragraph"] = key("paragraph", "what separates the steps of a response")
@@ -177,16 +179,20 @@ def _pool(row: Mapping[str, Any], reference: Sequence[str], path: str) -> Pool:
 
 
 def _scored(pools: Sequence[Pool], rows: Sequence[Mapping[str, Any]], config: BonConfig) -> list[Pool]:
-    """The pools with the PRM's scores added."""
+    """The pools with the PRM's scores added; a sample that it cannot read has 0, as one without steps has."""
     assert config.prm is not None
-    prm = load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
+    prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     solutions = []
     for row in rows:
         problem = Problem(str(row.get("id", "")), row["question"], "")
         texts = [sample["response"] for sample in row["samples"]]
         solutions += [Solution(problem, text, split_steps(text, config.separator)) for text in texts]
     with progress("score", len(solutions)) as bar:
-        values = iter([s.aggregate(config.aggregate) for s in prm.score(solutions, bar.advance)])
+        scores = score_each(prm, solutions, bar.advance)
+    if scores and all(isinstance(s, str) for s in scores):
+        raise UserError(f"nothing here can be scored; {scores[0]}")
+    report_unscored(scores)
+    values = iter([0.0 if isinstance(s, str) else s.aggregate(config.aggregate) for s in scores])
     return [
         Pool(p.correct, p.answers, {**p.scores, f"PRM {config.aggregate}": tuple(next(values) for _ in p.correct)})
         for p in pools

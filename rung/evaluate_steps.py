@@ -10,6 +10,7 @@ import numpy as np
 
 from lm.checkpoint import write_atomic, write_json
 from lm.config import REQUIRED, key, part
+from lm.errors import UserError
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
@@ -25,6 +26,7 @@ from prm.metrics import (
     reliability,
 )
 from prm.readers import read_step_labels
+from prm.scorer import report_unscored, score_each
 from prm.scores import LabeledSolution, StepScores
 from prm.step_metrics import StepCounts, blind_counts, count_steps
 from rung.report_plots import Canvas
@@ -67,7 +69,10 @@ class PRMBenchConfig(StepsConfig):
     threshold: float = key(0.5, "above it a step is called right", low=0, high=1)
 
 
-Scored = list[tuple[LabeledSolution, StepScores]]
+Scored = list[tuple[LabeledSolution, StepScores | str]]  # a line of text: why there are no scores
+UNTOLD = -2  # the first error that a model names in a solution that it cannot read: never the right one
+COIN = {"auc": 0.5, "calibration_error": 0.5}  # of saying 0 or 1 by the toss of a coin, whatever the labels
+BASE_RATE = {"auc": 0.5, "calibration_error": 0.0}  # of saying the share of right steps, which takes the labels to know
 
 
 def processbench(config: ProcessBenchConfig) -> None:
@@ -75,21 +80,22 @@ def processbench(config: ProcessBenchConfig) -> None:
     subsets = score_files(config)
     threshold = config.threshold
     if threshold is None:
-        first = next(iter(subsets.values()))
+        first = [(item, s) for item, s in next(iter(subsets.values())) if isinstance(s, StepScores)]
         threshold = best_threshold([s.probabilities for _, s in first], [item.first_error() for item, _ in first])
     reports = {name: report_first_errors(scored, threshold, config) for name, scored in subsets.items()}
     average = average_f1(list(subsets.values()), threshold, config)
-    baseline = float(np.mean([r["coin_toss"]["f1"] for r in reports.values()]))
     write_up(config, {"threshold": threshold, "average_f1": asdict(average), "subsets": reports}, subsets)
     print(f"threshold {threshold:.3f}" + (" (chosen on the first file)" if config.threshold is None else ""))
-    print(f"  {'subset':<16}{'error':>8}{'right':>8}{'F1':>22}{'constant':>10}{'coin toss':>11}{'AUC':>8}{'ECE':>8}")
-    for name, r in reports.items():
-        print(
-            f"  {name:<16}{100 * r['error_accuracy']:8.1f}{100 * r['correct_accuracy']:8.1f}{_cell(r['f1']):>22}"
-            f"{100 * r['constant']['f1']:10.1f}{100 * r['coin_toss']['f1']:11.1f}"
-            f"{r['auc']:8.3f}{r['calibration_error']:8.3f}"
-        )
-    print(f"  {'average':<16}{'':16}{_cell(asdict(average)):>22}{0.0:10.1f}{100 * baseline:11.1f}")
+    print(f"  {'subset':<22}{'error':>8}{'right':>8}{'F1':>22}{'AUC':>8}{'ECE':>8}")
+    for name, report in reports.items():
+        for who, r in ((name, report), ("  constant", report["constant"]), ("  coin toss", report["coin_toss"])):
+            print(
+                f"  {who:<22}{100 * r['error_accuracy']:8.1f}{100 * r['correct_accuracy']:8.1f}{_cell(r['f1']):>22}"
+                f"{r['auc']:8.3f}{r['calibration_error']:8.3f}"
+            )
+    blind = [float(np.mean([r[who]["f1"] for r in reports.values()])) for who in ("constant", "coin_toss")]
+    for who, f1 in (("average", asdict(average)), ("  constant", blind[0]), ("  coin toss", blind[1])):
+        print(f"  {who:<22}{'':16}{_cell(f1):>22}")
 
 
 def prmbench(config: PRMBenchConfig) -> None:
@@ -101,16 +107,17 @@ def prmbench(config: PRMBenchConfig) -> None:
         kinds.setdefault(_kind(item), []).append((item, scores))
     reports = {name: report_steps(scored, config) for name, scored in ({"all": everything} | kinds).items()}
     write_up(config, {"threshold": config.threshold, "kinds": reports}, subsets)
-    print(f"  {'kind':<24}{'PRMScore':>22}{'F1':>7}{'neg F1':>8}{'constant':>10}{'coin toss':>11}{'step AUC':>10}")
-    for name, r in reports.items():
-        print(
-            f"  {name:<24}{_cell(r['prm_score']):>22}{100 * r['f1']:7.1f}{100 * r['negative_f1']:8.1f}"
-            f"{100 * r['constant']:10.1f}{100 * r['coin_toss']:11.1f}{r['auc']:10.3f}"
-        )
+    print(f"  {'kind':<24}{'PRMScore':>22}{'F1':>7}{'neg F1':>8}{'AUC':>8}{'ECE':>8}")
+    for name, report in reports.items():
+        for who, r in ((name, report), ("  constant", report["constant"]), ("  coin toss", report["coin_toss"])):
+            print(
+                f"  {who:<24}{_cell(r['prm_score']):>22}{100 * r['f1']:7.1f}{100 * r['negative_f1']:8.1f}"
+                f"{r['auc']:8.3f}{r['calibration_error']:8.3f}"
+            )
 
 
 def score_files(config: StepsConfig) -> dict[str, Scored]:
-    """{file's name: its labelled solutions with their scores}."""
+    """{file's name: its labelled solutions with their scores}; says how many have none, UserError where none has."""
     prepare_torch(config.seed, config.threads)
     read = {}
     for path in config.files:
@@ -123,15 +130,22 @@ def score_files(config: StepsConfig) -> dict[str, Scored]:
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     everything = [item.solution for items in read.values() for item in items]
     with progress("score", len(everything)) as bar:
-        scores = iter(prm.score(everything, bar.advance))
+        found = score_each(prm, everything, bar.advance)
+    if found and all(isinstance(s, str) for s in found):
+        raise UserError(f"nothing here can be scored; {found[0]}")
+    report_unscored(found)
+    scores = iter(found)
     return {name: [(item, next(scores)) for item in items] for name, items in read.items()}
 
 
 def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -> dict[str, Any]:
-    """ProcessBench's numbers on one subset, with an interval of F1 over problems, beside blind guesses."""
+    """ProcessBench's numbers on one subset, with an interval of F1 over problems, beside blind guesses.
+
+    A solution without scores counts as misjudged, as an answer that cannot be read does in ProcessBench's own code.
+    """
     items = [item for item, _ in scored]
     gold = np.array([item.first_error() for item in items])
-    said = np.array([first_error(s.probabilities, threshold) for _, s in scored])
+    said = first_errors(scored, threshold)
     result = first_error_f1(said.tolist(), gold.tolist())
     interval = bootstrap_statistic(
         [item.solution.problem.question for item in items],
@@ -143,20 +157,26 @@ def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -
     blind = constant_baseline(labels, gold.tolist())
     return {
         "solutions": len(items),
+        "unscored": int((said == UNTOLD).sum()),
         "error_accuracy": result.error_accuracy,
         "correct_accuracy": result.correct_accuracy,
         "f1": asdict(Interval(*interval)),
-        "constant": asdict(blind.first_error),
-        "coin_toss": asdict(blind.mixed_first_error),
         "auc": auc(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
+        "constant": asdict(blind.first_error) | BASE_RATE,
+        "coin_toss": asdict(blind.mixed_first_error) | COIN,
     }
+
+
+def first_errors(scored: Scored, threshold: float) -> np.ndarray:
+    """(N,): the first error that the model names in each solution, -1 for none, UNTOLD where it has no scores."""
+    return np.array([UNTOLD if isinstance(s, str) else first_error(s.probabilities, threshold) for _, s in scored])
 
 
 def average_f1(subsets: Sequence[Scored], threshold: float, config: StepsConfig) -> Interval:
     """The mean of the subsets' F1, each counting alike; resampled within each subset."""
     gold = [np.array([item.first_error() for item, _ in scored]) for scored in subsets]
-    said = [np.array([first_error(s.probabilities, threshold) for _, s in scored]) for scored in subsets]
+    said = [first_errors(scored, threshold) for scored in subsets]
     keys = [f"{k}/{item.solution.problem.question}" for k, scored in enumerate(subsets) for item, _ in scored]
     ends = np.cumsum([0, *map(len, subsets)])
     strata = np.repeat(np.arange(len(subsets)), np.diff(ends))
@@ -173,28 +193,37 @@ def average_f1(subsets: Sequence[Scored], threshold: float, config: StepsConfig)
 
 
 def report_steps(scored: Scored, config: PRMBenchConfig) -> dict[str, Any]:
-    """PRMBench's numbers on some solutions, with an interval of PRMScore over problems, beside blind guesses."""
-    counts = np.array([astuple(count_steps(*judged([pair]), config.threshold)) for pair in scored])
-    questions = [item.solution.problem.question for item, _ in scored]
+    """PRMBench's numbers on some solutions, with an interval of PRMScore over problems, beside blind guesses.
+
+    Steps are counted over all solutions that have scores: PRMBench's own code leaves the others out too, and tells how
+    many there are. The constant calls every step right (and says the base rate); both guesses are expected values.
+    """
+    told = [pair for pair in scored if isinstance(pair[1], StepScores)]
+    counts = np.array([astuple(count_steps(*judged([pair]), config.threshold)) for pair in told]).reshape(-1, 4)
+    questions = [item.solution.problem.question for item, _ in told]
     interval = bootstrap_statistic(
         questions, lambda rows: StepCounts(*counts[rows].sum(0)).prm_score, config.seed, resamples=config.resamples
     )
-    total = StepCounts(*counts.sum(0))
-    probabilities, labels = judged(scored)
-    return {
+    probabilities, labels = judged(told)
+    return _f1s(StepCounts(*counts.sum(0))) | {
         "solutions": len(scored),
+        "unscored": len(scored) - len(told),
         "prm_score": asdict(Interval(*interval)),
-        "f1": total.f1,
-        "negative_f1": total.negative_f1,
-        "constant": blind_counts(labels, 1.0).prm_score,
-        "coin_toss": blind_counts(labels, 0.5).prm_score,
         "auc": auc(probabilities, labels),
+        "calibration_error": calibration_error(probabilities, labels),
+        "constant": _f1s(blind_counts(labels, 1.0)) | BASE_RATE,
+        "coin_toss": _f1s(blind_counts(labels, 0.5)) | COIN,
     }
 
 
+def _f1s(counts: StepCounts) -> dict[str, Any]:
+    return {"prm_score": counts.prm_score, "f1": counts.f1, "negative_f1": counts.negative_f1}
+
+
 def judged(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
-    """(probabilities, labels) of the steps that somebody judged, both (N,)."""
-    pairs = [(p, y) for item, s in scored for p, y in zip(s.probabilities, item.labels, strict=True) if y is not None]
+    """(probabilities, labels) of the steps that somebody judged and that have scores, both (N,)."""
+    told = [(item, s) for item, s in scored if isinstance(s, StepScores)]
+    pairs = [(p, y) for item, s in told for p, y in zip(s.probabilities, item.labels, strict=True) if y is not None]
     return np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])
 
 
@@ -217,5 +246,7 @@ def _kind(item: LabeledSolution) -> str:
     return parts[1] if parts[0] == "prmbench" and len(parts) > 2 else "other"
 
 
-def _cell(interval: dict[str, float]) -> str:
-    return f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+def _cell(value: dict[str, float] | float) -> str:
+    if isinstance(value, float):
+        return f"{100 * value:.1f}"
+    return f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"

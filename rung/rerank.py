@@ -6,36 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lm.config import REQUIRED, key, part
+from lm.config import REQUIRED, key
 from lm.errors import UserError
-from lm.models import DType
-from lm.progress import progress
-from lm.torch_setup import prepare_torch
-from prm.loading import Reading, load_as
 from prm.scorer import Scorer
 from prm.scores import Aggregation, StepScores, parse_rows
-from rung.score import Separator, Unscorable, as_row, score_all, solution_of, write_out
+from rung.score import ScoreConfig, Unscorable, as_row, score_all, solution_of, write_out
 from verifiers.solution import Solution
 
 
 @dataclass(frozen=True)
-class RerankConfig:
+class RerankConfig(ScoreConfig):
     """Order the candidates of each question by the score that a process reward model gives them."""
 
     file: Path = key(REQUIRED, 'rows with "question" and "candidates" (texts), or a row a candidate as in `rung score`')
     out: Path | None = key(None, "where a row a question goes, its ranking best first; null: standard output")
-    prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
-    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
-    aggregate: Aggregation = key("min", "how a solution's step scores become its score")
-    separator: Separator = key("line", "what separates the steps of a text")
-    unscorable: Unscorable = key(
-        "stop", "a candidate longer than the model reads: stop, or null scores and the last place"
-    )
+    unscorable: Unscorable = key("null", "a candidate that has no score: null, why, and the last place; or stop")
     top: int | None = key(None, "keep only so many candidates of a question", low=1)
-    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
-    dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
-    micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
-    threads: int | None = key(None, "CPU threads; null leaves it to torch")
 
 
 def rerank(prm: Scorer, candidates: Sequence[Solution], aggregate: Aggregation = "min") -> list[tuple[int, StepScores]]:
@@ -48,18 +34,12 @@ def rerank(prm: Scorer, candidates: Sequence[Solution], aggregate: Aggregation =
 def main(config: RerankConfig) -> None:
     """Write for each question {"question", "ranking": [{"index", "text", "score", "step_scores"}, ...]}."""
     groups = _groups(config)
-    prepare_torch(0, config.threads)
-    prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
-    solutions = [solution for _, group in groups for solution in group]
-    with progress("rerank", len(solutions)) as bar:
-        scored = iter(score_all(prm, solutions, config.unscorable, bar.advance))
+    scored = iter(score_all([solution for _, group in groups for solution in group], config))
     text = ""
     for row, group in groups:
         ranking: list[dict[str, Any]] = []
         for index, solution in enumerate(group):
-            s = next(scored)
-            said = {"score": None, "unscorable": s} if isinstance(s, str) else as_row(s, config.aggregate)
-            ranking.append({"index": index, "text": solution.text} | said)
+            ranking.append({"index": index, "text": solution.text} | as_row(next(scored), config.aggregate))
         ranking.sort(key=lambda place: (place["score"] is None, -(place["score"] or 0.0)))
         text += json.dumps(row | {"ranking": ranking[: config.top]}, ensure_ascii=False) + "\n"
     write_out(config.out, text)

@@ -1,7 +1,7 @@
 """``rung score``: P(right) of every step of the solutions in a file, for reranking and for looking."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,10 @@ from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.loading import Reading, load_as
-from prm.scorer import Scorer, stop_at_complaint
+from prm.scorer import report_unscored, score_each
 from prm.scores import Aggregation, StepScores, parse_rows
-from verifiers.solution import Problem, Solution, Step
-from verifiers.split import split_steps
+from verifiers.solution import Problem, Solution
+from verifiers.split import join_steps, split_steps
 
 Separator = Literal["line", "paragraph"]
 Unscorable = Literal["stop", "null"]
@@ -32,7 +32,7 @@ class ScoreConfig:
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     aggregate: Aggregation = key("min", "how a solution's step scores become its score")
     separator: Separator = key("line", "what separates the steps of a text")
-    unscorable: Unscorable = key("stop", "a solution longer than the model reads: stop, or null scores and the reason")
+    unscorable: Unscorable = key("null", "a solution without scores (too long, an empty step): null and why, or stop")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
     micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
@@ -45,34 +45,30 @@ def main(config: ScoreConfig) -> None:
     if not rows:
         raise UserError(f"{config.file} is empty: no solutions to score")
     solutions = [solution_of(row, f"{config.file}: row {i + 1}", config.separator) for i, row in enumerate(rows)]
+    scores = score_all(solutions, config)
+    lines = [
+        json.dumps(row | as_row(s, config.aggregate), ensure_ascii=False) for row, s in zip(rows, scores, strict=True)
+    ]
+    write_out(config.out, "".join(line + "\n" for line in lines))
+
+
+def score_all(solutions: Sequence[Solution], config: ScoreConfig) -> list[StepScores | str]:
+    """The scores of each solution, or the reason why it has none (with ``unscorable=stop`` that is a UserError)."""
     prepare_torch(0, config.threads)
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     with progress("score", len(solutions)) as bar:
-        scores = score_all(prm, solutions, config.unscorable, bar.advance)
-    text = ""
-    for row, s in zip(rows, scores, strict=True):
-        added = (
-            {"step_scores": None, "score": None, "unscorable": s} if isinstance(s, str) else as_row(s, config.aggregate)
-        )
-        text += json.dumps(row | added, ensure_ascii=False) + "\n"
-    write_out(config.out, text)
+        if config.unscorable == "stop":
+            return list(prm.score(solutions, bar.advance))
+        found = score_each(prm, solutions, bar.advance)
+    report_unscored(found)
+    return found
 
 
-def score_all(
-    prm: Scorer, solutions: Sequence[Solution], unscorable: Unscorable, advance: Callable[[int], None] | None = None
-) -> list[StepScores | str]:
-    """The scores of each solution, or (``unscorable`` "null") the reason why it has none; "stop" raises UserError."""
-    complaints = prm.complaints(solutions)
-    if unscorable == "stop":
-        stop_at_complaint(complaints)
-    good = [s for s, complaint in zip(solutions, complaints, strict=True) if complaint is None]
-    scored = iter(prm.score(good, advance))
-    return [complaint or next(scored) for complaint in complaints]
-
-
-def as_row(scores: StepScores, aggregate: Aggregation) -> dict[str, Any]:
-    """What the output says of a scored solution."""
-    said = {"step_scores": scores.probabilities.tolist(), "score": scores.aggregate(aggregate)}
+def as_row(scores: StepScores | str, aggregate: Aggregation) -> dict[str, Any]:
+    """What the output says of a solution: its scores, or nulls and why it has none."""
+    if isinstance(scores, str):
+        return {"step_scores": None, "score": None, "unscorable": scores}
+    said: dict[str, Any] = {"step_scores": scores.probabilities.tolist(), "score": scores.aggregate(aggregate)}
     return said | ({"unsaid_steps": list(scores.unsaid)} if scores.unsaid else {})
 
 
@@ -93,11 +89,6 @@ def solution_of(row: dict[str, Any], where: str, separator: Separator) -> Soluti
     problem = Problem(str(row.get("id", where)), question, "")
     if isinstance(text, str):
         return Solution(problem, text, split_steps(text, separator))
-    if not isinstance(steps, list) or not all(isinstance(s, str) and s.strip() for s in steps):
+    if not isinstance(steps, list) or not all(isinstance(s, str) for s in steps):
         raise UserError(f'{where} has neither a "text" nor a list of "steps" that are text')
-    joined, spans = "", []
-    for s in steps:
-        joined += ("\n" if separator == "line" else "\n\n") if joined else ""
-        spans.append(Step(s, len(joined), len(joined) + len(s)))
-        joined += s
-    return Solution(problem, joined, tuple(spans))
+    return Solution(problem, *join_steps(steps, separator))

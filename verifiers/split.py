@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from verifiers.solution import Step
 
@@ -35,26 +35,24 @@ def split_steps(text: str, separator: Literal["line", "paragraph"] = "line") -> 
 def join_steps(texts: Sequence[str], separator: Literal["line", "paragraph"] = "line") -> tuple[str, tuple[Step, ...]]:
     """The texts of S steps as one text, with line breaks or blank lines between them, and their spans in it.
 
-    A step may hold line breaks itself: it stays one step, which ``split_steps`` would not know. Raises ValueError for a
-    blank one.
+    A step may hold line breaks itself, or nothing: it stays a step, which ``split_steps`` would not know.
     """
     joiner = {"line": "\n", "paragraph": "\n\n"}[separator]
     steps, start = [], 0
-    for index, text in enumerate(texts):
-        if not text.strip():
-            raise ValueError(f"step {index} is blank")
+    for text in texts:
         steps.append(Step(text, start, start + len(text)))
         start += len(text) + len(joiner)
     return joiner.join(texts), tuple(steps)
 
 
-def steps_at(text: str, spans: Sequence[Sequence[int]]) -> tuple[Step, ...]:
+def steps_at(text: str, spans: Sequence[Any]) -> tuple[Step, ...]:
     """The steps at ``spans`` [start, end) of ``text``; ValueError unless they are in order, inside it and apart."""
     steps, reached = [], 0
     for index, span in enumerate(spans):
-        start, end = span if len(span) == 2 else (-1, -1)
-        if not reached <= start < end <= len(text):
-            raise ValueError(f"step {index} is {list(span)}, not [start, end] from {reached} on and within {len(text)}")
-        steps.append(Step(text[start:end], start, end))
-        reached = end
+        match span:
+            case [int(start), int(end)] if reached <= start < end <= len(text):
+                steps.append(Step(text[start:end], start, end))
+                reached = end
+            case _:
+                raise ValueError(f"step {index} is {span!r}, not [start, end] from {reached} on and within {len(text)}")
     return tuple(steps)

@@ -9,6 +9,7 @@ from lm.errors import UserError
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.loading import load
+from prm.scorer import score_each
 from prm.scores import Aggregation, parse_rows
 from rung.annotation.export import Merge, Neutral, export
 from rung.annotation.store import Store
@@ -97,5 +98,6 @@ def score(candidates: list[Candidate], name: str, aggregate: Aggregation) -> lis
     prepare_torch(0, None)
     missing = [c for c in candidates if c.score is None]
     with progress("score", len(missing)) as bar:
-        scores = iter(load(name).score([c.solution for c in missing], bar.advance))
-    return [c if c.score is not None else replace(c, score=next(scores).aggregate(aggregate)) for c in candidates]
+        found = score_each(load(name), [c.solution for c in missing], bar.advance)
+    scores = iter([None if isinstance(s, str) else s.aggregate(aggregate) for s in found])
+    return [c if c.score is not None else replace(c, score=next(scores)) for c in candidates]

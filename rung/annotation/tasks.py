@@ -101,9 +101,11 @@ def _solution(problem: Problem, text: Any, steps: Any, separator: Separator) -> 
     if not isinstance(steps, list):
         raise ValueError('neither a "text" nor a list of "steps"')
     if all(isinstance(step, str) for step in steps):
+        if blank := [i for i, step in enumerate(steps) if not step.strip()]:
+            raise ValueError(f"step {blank[0]} is blank")
         return Solution(problem, *join_steps(steps, separator))
     spans: list[Any] = [[s.get("start"), s.get("end")] if isinstance(s, Mapping) else s for s in steps]
-    if not isinstance(text, str) or not all(isinstance(s, list) and all(isinstance(n, int) for n in s) for s in spans):
+    if not isinstance(text, str):
         raise ValueError('"steps" must be texts, or spans of a "text": [start, end] or {"start", "end"}')
     return Solution(problem, text, steps_at(text, spans))
 

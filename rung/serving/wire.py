@@ -63,6 +63,8 @@ def solutions_to_score(request: ScoreRequest, limits: Limits) -> list[Solution]:
             if isinstance(given, str):
                 text, steps = given, split_steps(given, request.separator)
             elif isinstance(given, list):
+                if blank := [i for i, step in enumerate(given) if not step.strip()]:
+                    raise ValueError(f"step {blank[0]} is blank")
                 text, steps = join_steps(given, request.separator)
             else:
                 text, steps = given.text, steps_at(given.text, given.steps)

@@ -57,7 +57,7 @@ def test_rows_of_every_layout() -> None:
         ({"question": "q"}, 'neither a "text" nor a list of "steps"'),
         ({"question": "q", "steps": ["a", " "]}, "step 1 is blank"),
         ({"question": "q", "text": "abc", "steps": [[2, 9]]}, r"step 0 is \[2, 9\]"),
-        ({"question": "q", "text": "abc", "steps": ["a", 3]}, '"steps" must be texts, or spans'),
+        ({"question": "q", "text": "abc", "steps": ["a", 3]}, "step 0 is 'a', not"),
         ({"question": "q", "text": "\ud800"}, "half of a surrogate pair"),
     ],
 )

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import AutoModelForTokenClassification
 
+from lm.checkpoint import save_model
 from lm.errors import UserError
+from lm.models import ModelConfig, build_causal_lm
+from lm.tokenizer import train_tokenizer
 from rung.cli import main
 from rung.evaluate_bon import BonConfig, Pool, evaluate_bon, report_pools, weighted_majority
 
@@ -96,3 +100,21 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         evaluate_bon(
             BonConfig(files=(write(tmp_path / "b.jsonl", {"question": "q"}),), folder=tmp_path, reference=("all",))
         )
+
+
+def test_a_sample_without_a_score_is_never_picked_before_one_that_has_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = train_tokenizer(["2+2? 2+2=4 #### 4"], 270)
+    sizes = ModelConfig(hidden_size=32, layers=1, heads=2, intermediate_size=48, max_positions=64)
+    config = build_causal_lm(sizes, tokenizer).config
+    config.num_labels = 2
+    save_model(tmp_path / "prm", AutoModelForTokenClassification.from_config(config))
+    tokenizer.save_pretrained(tmp_path / "prm")
+    samples = [{"response": "2+2=5 " * 99, "correct": False}, {"response": "2+2=4", "correct": True}]
+    file = write(tmp_path / "pool.jsonl", {"id": "a", "question": "2+2?", "gold_answer": "4", "samples": samples})
+    assert main(["eval", "bon", f"files=[{file}]", f"prm={tmp_path / 'prm'}", f"folder={tmp_path}", "threads=1"]) == 0
+    said = capsys.readouterr()
+    lines = {line[:46].strip(): line.split() for line in said.out.splitlines()}
+    assert lines["PRM min"][-3] == "100.0"
+    assert "1 of 2 solutions have no score; the first: solution 'a': step 1 ends at" in said.err

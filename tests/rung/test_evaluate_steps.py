@@ -23,7 +23,9 @@ STEPS = ["3+4=7", "7-2=5", "so 5 eggs", "2+2=5", "9 eggs"]
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("prm")
     tokenizer = train_tokenizer(["How many eggs? " + "\n".join(STEPS)], 280)
-    sizes = ModelConfig(hidden_size=32, layers=1, heads=2, intermediate_size=48, initializer_range=0.5)
+    sizes = ModelConfig(
+        hidden_size=32, layers=1, heads=2, intermediate_size=48, initializer_range=0.5, max_positions=128
+    )
     config = build_causal_lm(sizes, tokenizer).config
     config.num_labels = 2
     torch.manual_seed(0)
@@ -74,7 +76,9 @@ def test_processbench_by_hand(model: str, tmp_path: Path, capsys: pytest.Capture
         assert report["f1"]["low"] <= report["f1"]["mean"] <= report["f1"]["high"]
     assert summary["average_f1"]["mean"] == pytest.approx(np.mean(scores_f1))  # each subset counts alike
     assert "<svg" in (tmp_path / "reliability.html").read_text()
-    assert "average" in capsys.readouterr().out
+    assert summary["subsets"]["one"]["coin_toss"]["calibration_error"] == 0.5
+    assert summary["subsets"]["one"]["constant"]["auc"] == 0.5
+    assert capsys.readouterr().out.count("coin toss") == 3  # below each subset and the average
 
 
 def test_prmbench_by_hand(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,4 +97,58 @@ def test_prmbench_by_hand(model: str, tmp_path: Path, capsys: pytest.CaptureFixt
     expected = (tp / (tp + (fp + fn) / 2) + tn / (tn + (fp + fn) / 2)) / 2
     assert summary["kinds"]["all"]["prm_score"]["mean"] == pytest.approx(expected)
     assert summary["kinds"]["circular"] == summary["kinds"]["all"]
-    assert "circular" in capsys.readouterr().out
+    blind = summary["kinds"]["all"]["constant"]  # every step called right
+    assert blind["f1"] == pytest.approx(2 * (tp + fn) / (2 * (tp + fn) + fp + tn))
+    assert (blind["negative_f1"], blind["prm_score"]) == (0.0, pytest.approx(blind["f1"] / 2))
+    assert summary["kinds"]["all"]["calibration_error"] == pytest.approx(summary["calibration_error"])
+    out = capsys.readouterr().out
+    assert "circular" in out
+    assert out.count("coin toss") == 2
+
+
+def lengthen(path: str, every: int) -> None:
+    """Make the first step of each ``every``-th row longer than the model reads."""
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    for row in rows[::every]:
+        row["steps"] = ["3+4=7 " * 100, *row["steps"][1:]]
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_the_model_cannot_read_ends_no_evaluation(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "one.jsonl", 0)
+    command = ["eval", "processbench", f"prm={model}", f"files=[{file}]", "resamples=10", "threads=1", "threshold=0.4"]
+    items, _ = read_step_labels(file, purpose="evaluate", separator="paragraph")
+    scores = [s.probabilities for s in prm.load(model).score([item.solution for item in items])]
+    said = [next((i for i, p in enumerate(s) if p < 0.4), -1) for s in scores]
+    gold = [item.first_error() for item in items]
+    lengthen(file, 3)
+    assert main([*command, f"folder={tmp_path / 'cut'}"]) == 0
+    report = read_json(tmp_path / "cut/summary.json")["subsets"]["one"]
+    assert report["unscored"] == 10
+    right = [a == b and i % 3 > 0 for i, (a, b) in enumerate(zip(said, gold, strict=True)) if b < 0]
+    wrong = [a == b and i % 3 > 0 for i, (a, b) in enumerate(zip(said, gold, strict=True)) if b >= 0]
+    assert (report["correct_accuracy"], report["error_accuracy"]) == pytest.approx((np.mean(right), np.mean(wrong)))
+    assert "10 of 30 solutions have no score; the first: solution '0': step 1 ends at" in capsys.readouterr().err
+
+    bench = write(tmp_path / "bench.jsonl", 2, "prmbench-circular-")
+    lengthen(bench, 2)
+    command = ["eval", "prmbench", f"prm={model}", f"files=[{bench}]", f"folder={tmp_path / 'bench'}", "threads=1"]
+    assert main([*command, "resamples=10"]) == 0
+    report = read_json(tmp_path / "bench/summary.json")["kinds"]["all"]
+    assert (report["solutions"], report["unscored"]) == (30, 15)
+    lengthen(bench, 1)
+    assert main(command) != 0
+    assert "nothing here can be scored" in capsys.readouterr().err
+
+
+def test_a_kind_without_errors_has_no_prm_score(tmp_path: Path) -> None:
+    row = {"question": "q", "gold_answer": "5", "steps": STEPS[:2], "labels": [1, 1], "first_error": -1}
+    row |= {"label_type": "synthetic_error"}
+    rows = [row | {"id": f"prmbench-multi_solutions-{i}"} for i in range(3)]
+    file = tmp_path / "bench.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["eval", "prmbench", "prm=symbolic", f"files=[{file}]", f"folder={tmp_path}"]) == 0
+    report = read_json(tmp_path / "summary.json")["kinds"]["multi_solutions"]
+    assert (report["f1"], report["negative_f1"], report["prm_score"]["mean"]) == (1.0, None, None)

@@ -71,10 +71,10 @@ def test_files(model: str, shape: str, tmp_path: Path) -> None:
 def test_a_candidate_that_does_not_fit(model: str, tmp_path: Path) -> None:
     file = tmp_path / "candidates.jsonl"
     file.write_text(json.dumps({"id": "q1", "question": "How?", "candidates": ["1+1=2\n" * 60, "#### 9"]}) + "\n")
-    config = RerankConfig(file=file, prm=model, out=tmp_path / "out.jsonl", threads=1)
+    config = RerankConfig(file=file, prm=model, out=tmp_path / "out.jsonl", unscorable="stop", threads=1)
     with pytest.raises(UserError, match=r"solution 'q1, candidate 0': step \d+ ends at token \d+, the model reads 64"):
         rerank_file(config)
-    rerank_file(RerankConfig(file=file, prm=model, out=tmp_path / "out.jsonl", unscorable="null", threads=1))
+    rerank_file(RerankConfig(file=file, prm=model, out=tmp_path / "out.jsonl", threads=1))
     [row] = read_lines(tmp_path / "out.jsonl")
     first, last = row["ranking"]
     assert (first["index"], last["index"], last["score"]) == (1, 0, None)

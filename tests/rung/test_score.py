@@ -72,10 +72,30 @@ def test_to_standard_output(prm: str, tmp_path: Path, capsys: pytest.CaptureFixt
     [
         ({"text": "a"}, 'row 2 has no "question" text'),
         ({"question": "q"}, 'row 2 has neither a "text" nor a list of "steps"'),
-        ({"question": "q", "steps": ["a", " "]}, 'row 2 has neither a "text" nor a list of "steps"'),
+        ({"question": "q", "steps": ["a", 1]}, 'row 2 has neither a "text" nor a list of "steps"'),
     ],
 )
 def test_a_row_that_lacks_something(tmp_path: Path, row: dict, message: str) -> None:
     file = write(tmp_path / "rows.jsonl", {"question": "q", "text": "a"}, row)
     with pytest.raises(UserError, match=message):
         score(ScoreConfig(file=file))
+
+
+def test_what_has_no_score_says_why_and_ends_nothing(
+    prm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(
+        tmp_path / "rows.jsonl",
+        {"question": "q", "steps": ["a", " "]},
+        {"question": "q", "text": "3+4=7\n" * 10_000},
+        {"question": "q", "text": "3+4=7"},
+    )
+    score(ScoreConfig(file=file, out=tmp_path / "out.jsonl", prm=prm, threads=1))
+    blank, long, fine = read_lines(tmp_path / "out.jsonl")
+    assert (blank["score"], blank["step_scores"]) == (None, None)
+    assert "step 2 is empty" in blank["unscorable"]
+    assert "the model reads 512" in long["unscorable"]
+    assert fine["score"] == min(fine["step_scores"])
+    assert "2 of 3 solutions have no score; the first" in capsys.readouterr().err
+    with pytest.raises(UserError, match="step 2 is empty"):
+        score(ScoreConfig(file=file, prm=prm, unscorable="stop", threads=1))

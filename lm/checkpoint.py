@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from lm.errors import UserError
+from lm.lora import has_adapter, plain_weights, save_adapter, trained_weights
 from lm.state import flatten, unflatten
 
 if TYPE_CHECKING:
@@ -191,11 +192,15 @@ def _sync(path: Path) -> None:
 
 
 def save_part(folder: Path, part: Stateful) -> None:
-    """Write one part: a transformers model as ``from_pretrained`` reads it, anything else by its ``state_dict()``."""
+    """Write one part: a transformers model as ``from_pretrained`` reads it, or of one with an adapter what is trained;
+    anything else by its ``state_dict()``."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
+        if has_adapter(part):
+            save_file(trained_weights(part), folder / _TENSORS)
+            return
         if _is_pretrained(part):
             # Names as in the state dict, not as in the model's first release, so that they load back as they are.
             save_model(folder, part, save_original_format=False)
@@ -217,13 +222,20 @@ def _is_pretrained(part: Any) -> "TypeGuard[PreTrainedModel]":
 
 
 def save_model(folder: Path, model: "PreTrainedModel", **options: Any) -> None:
-    """``save_pretrained`` without its progress bar, which would write over ours."""
+    """``save_pretrained`` without its progress bar, which would write over ours.
+
+    A model with an adapter is written merged, for anything that loads plain models, and the adapter beside it.
+    """
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model.save_pretrained(folder, **options)
+        if has_adapter(model):
+            model.save_pretrained(folder, state_dict=plain_weights(model), **options)
+            save_adapter(folder / "adapter", model)
+        else:
+            model.save_pretrained(folder, **options)
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -251,6 +263,8 @@ def _load_weights(folder: Path, model: Any) -> None:
         name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
     }
     missing, unexpected = model.load_state_dict(tensors, strict=False)
+    if has_adapter(model):  # the weights under it are where they always are, at its start
+        missing = [name for name in trained_weights(model) if name not in tensors]
     state = model.state_dict()
     loaded = {state[name].data_ptr() for name in tensors if name in state}
     absent = [name for name in missing if state[name].data_ptr() not in loaded]  # tied weights are saved once

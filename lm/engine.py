@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from lm.config import key
+from lm.lora import plain_weights
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,7 @@ class TransformersEngine:
 
     def load_weights(self, model: "PreTrainedModel") -> None:
         if model is not self.model:
-            self.model.load_state_dict(model.state_dict())
+            self.model.load_state_dict(plain_weights(model))
 
     def generate(
         self,

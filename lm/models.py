@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lm.config import key
 from lm.errors import UserError, hub_errors
+from lm.lora import LoRAConfig, add_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -98,13 +99,10 @@ def load_token_scorer(name: str, outputs: int, dtype: DType = "float32", attenti
 
     A causal LM lends its trunk and gets a new head; a folder that holds such a model already is loaded whole.
     """
-    import torch
     from transformers import AutoModelForTokenClassification
 
     model = _load(AutoModelForTokenClassification, name, dtype, attention, num_labels=outputs)
-    for module in model.modules():  # a regression target under dropout is noise: the scores must be a function
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    no_dropout(model)  # a regression target under dropout is noise: the scores must be a function
     return model
 
 
@@ -113,6 +111,26 @@ def load_trunk(name: str, dtype: DType = "float32", attention: str = "sdpa") -> 
     from transformers import AutoModel
 
     return _load(AutoModel, name, dtype, attention)
+
+
+def no_dropout(model: "PreTrainedModel") -> None:
+    """Make the model a function of its weights and its input in training mode too."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def make_trainable(model: "PreTrainedModel", lora: LoRAConfig, gradient_checkpointing: bool) -> None:
+    """Ready a model for training, in place: an adapter where ``lora`` asks for one, activations computed twice rather
+    than kept (in training mode only), and no dropout, so that a loss is the same however its batch is divided."""
+    add_adapter(model, lora)
+    no_dropout(model)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def zero_head(model: "PreTrainedModel") -> None:

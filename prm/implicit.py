@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lm.lora import adapter_off
 from lm.padding import by_length, pad
 from prm.formats import Format
 from prm.heads import plain_output
@@ -72,11 +73,14 @@ class ImplicitPRM:
 
 
 def cumulative_rewards(policy: Any, reference: Any, rows: Sequence[Row], beta: float) -> "list[torch.Tensor]":
-    """q at the end of each step of each row, [(S,)]; the policy's gradient flows, the reference's does not."""
+    """q at the end of each step of each row, [(S,)]; the policy's gradient flows, the reference's does not.
+
+    The reference may be the policy itself, where that has an adapter: it is read without it.
+    """
     import torch
 
     ids = pad([row.ids for row in rows], 0, torch.long).to(policy.device)
-    with torch.no_grad():
+    with torch.no_grad(), adapter_off(reference):
         expected = token_logprobs(reference, ids)
     ratio = token_logprobs(policy, ids) - expected
     found = []

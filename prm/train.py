@@ -11,6 +11,7 @@ import numpy as np
 from lm.checkpoint import write_json
 from lm.config import key, part
 from lm.errors import UserError
+from lm.lora import LoRAConfig
 from lm.models import (
     ModelConfig,
     build_causal_lm,
@@ -18,6 +19,7 @@ from lm.models import (
     load_causal_lm,
     load_token_scorer,
     load_tokenizer,
+    make_trainable,
 )
 from lm.run import Run
 from lm.sft import FitConfig
@@ -68,6 +70,7 @@ class PRMConfig:
     harden: float | None = key(None, "labels above it become 1, others 0: 0 is Math-Shepherd's hard label; null: soft")
     origin_weights: dict[str, float] = key({}, "how much labels of an origin count, for example {monte_carlo: 0.5}")
     balance: bool = key(False, "weigh right and wrong steps so that both count the same in all")
+    lora: LoRAConfig = part(LoRAConfig)
     gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
     fit: FitConfig = part(FitConfig)
     eval_every: int = key(0, "steps between evaluations on the validation problems, into metrics.jsonl; 0: none", low=0)
@@ -80,12 +83,15 @@ class PRMConfig:
 
 def train(config: PRMConfig) -> None:
     """Train, write ``folder/model`` and ``folder/summary.json``."""
+    if config.lora.rank and config.model.path is None:
+        raise UserError("lora.rank adapts a model that knows something: give model.path, or leave lora.rank at 0")
     prepare_torch(config.seed, config.threads)
     train_items, held_out, tests = load_labelled(config.data, config.seed)
     model, tokenizer = _start(config, train_items)
+    make_trainable(model, config.lora, config.gradient_checkpointing)
     model.to(default_device())  # type: ignore[arg-type]
     form = replace(FORMATS[name_of(config.head)], beta=config.beta)
-    reference = _reference(config)
+    reference = _reference(config, model)
     rows = encode_steps(tokenizer, [item.solution for item in train_items], config.prompt)
     examples = examples_of(
         rows, train_items, max_tokens=config.max_tokens, outcome=config.head in ("outcome", "implicit"),
@@ -96,8 +102,6 @@ def train(config: PRMConfig) -> None:
             f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
             "of a solution; give other labels (such as train.monte_carlo.jsonl) or raise max_tokens"
         )
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
 
     def scorer(temperature: float = 1.0) -> StepPRM | ImplicitPRM:
@@ -185,10 +189,12 @@ def _start(config: PRMConfig, items: Sequence[LabeledSolution]) -> "tuple[PreTra
     return AutoModelForTokenClassification.from_config(sizes, dtype=sizes.dtype), tokenizer
 
 
-def _reference(config: PRMConfig) -> "PreTrainedModel | None":
-    """The frozen start of an implicit PRM."""
+def _reference(config: PRMConfig, model: "PreTrainedModel") -> "PreTrainedModel | None":
+    """The frozen start of an implicit PRM: with an adapter the model itself, which is read without it."""
     if config.head != "implicit" or config.model.path is None:
         return None
+    if config.lora.rank:
+        return model
     frozen = load_causal_lm(config.model.path, config.model.dtype, config.model.attention).requires_grad_(False).eval()
     frozen.to(default_device())
     return frozen

@@ -7,6 +7,7 @@ from typing import Literal
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.errors import UserError
+from lm.lora import LoRAConfig
 from lm.models import DType
 from lm.optim import OptimConfig
 from prm.problems import ProblemsConfig
@@ -32,6 +33,8 @@ class RLConfig:
     )
     prover_rollouts: int = key(4, "N: roll-outs of the prover from each step", low=1)
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
+    lora: LoRAConfig = part(LoRAConfig, "of the policy and of a critic or implicit PRM with a trunk of its own")
+    gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
     problems: ProblemsConfig = part(ProblemsConfig)
     pool: int | None = key(20000, "training problems to draw from; null takes all of a file")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")

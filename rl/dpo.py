@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lm.config import key, part
-from lm.models import default_device, load_causal_lm, load_tokenizer
+from lm.models import default_device, load_causal_lm, load_tokenizer, make_trainable
 from lm.optim import OptimConfig
 from lm.padding import by_length
 from lm.run import Run
@@ -48,6 +48,7 @@ def train(config: DPOConfig) -> None:
     pairs, held_out_pairs = load_preferences(config.data, config.seed)
     tokenizer = load_tokenizer(config.policy)
     policy = load_causal_lm(config.policy, config.dtype).to(default_device())  # type: ignore[arg-type]
+    make_trainable(policy, config.lora, config.gradient_checkpointing)
     run = Run.open(config.folder, config, verb="dpo", resume=config.resume, overwrite=config.overwrite)
     micro_tokens = config.fit.micro_tokens
     rows, held_out = (

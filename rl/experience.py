@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lm.config import key
+from lm.lora import adapter_off
 from rl.advantages import (
     AdvantageEstimator,
     Scale,
@@ -63,6 +64,7 @@ def estimate_advantages(
 ) -> tuple[Experience, Metrics]:
     """Score the tokens with the models and turn rewards (B, T) into advantages and returns.
 
+    ``reference`` may be the policy itself, where that has an adapter: it is read without it.
     ``group`` is how many rollouts each problem has, side by side. ``logprob_gap`` in the metrics is the largest
     difference between the engine's log-prob of an action and the learner's: near 1e-5 in float32; more means that the
     two do not run the same model. With the KL in the reward, token t is paid r_t − β·KL_t (Ziegler et al. 2019, eq. 2,
@@ -82,7 +84,8 @@ def estimate_advantages(
             old_logprobs[rows, :width], entropy[rows, :width], values[rows, :width] = evaluate_actions(
                 policy, critic, part, temperature
             )
-            reference_logprobs[rows, :width], _, _ = evaluate_actions(reference, None, part, temperature)
+            with adapter_off(reference):
+                reference_logprobs[rows, :width], _, _ = evaluate_actions(reference, None, part, temperature)
 
     kl = kl_estimate(old_logprobs, reference_logprobs, config.kl_estimator, config.kl_clamp) * tokens.actions
     paid = rewards - kl_coefficient * kl if config.kl_in == "reward" else rewards

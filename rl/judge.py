@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm.engine import Sampling, TransformersEngine
-from lm.models import load_causal_lm, load_tokenizer
+from lm.models import load_causal_lm, load_tokenizer, make_trainable
 from lm.padding import by_length
 from prm.formats import FORMATS
 from prm.implicit import ImplicitPRM, cumulative_rewards
@@ -33,6 +33,8 @@ def step_judge(
     """
     if config.credit.form == "implicit":
         model = load_causal_lm(config.policy, config.dtype).to(reference.device)  # type: ignore[arg-type]
+        make_trainable(model, config.lora, config.gradient_checkpointing)
+        model.train()
         form = FORMATS["rung-implicit"]
         return ImplicitPRM(model, reference, tokenizer, form, prompt=config.prompt, tokens=config.micro_tokens)
     if config.prover is not None:

@@ -44,6 +44,9 @@ def backward(
     tokens = float(batch.tokens.actions.sum())
     sequences, longest = len(batch.tokens.rollouts), config.sampling.max_tokens
     head = critic if isinstance(critic, torch.nn.Linear) else None
+    for model in (policy, critic):
+        if model is not None:
+            model.train()  # for gradient checkpointing, which rests in evaluation mode; dropout there is none
     total: Metrics = {}
     for rows in batch.tokens.by_length(config.micro_tokens):
         part = batch.select(rows)

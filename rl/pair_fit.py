@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lm.checkpoint import write_json
 from lm.config import key, part
+from lm.lora import LoRAConfig
 from lm.models import DType
 from lm.optim import learning_rate, make_optimizer, optimizer_step
 from lm.padding import by_length
@@ -28,6 +29,8 @@ class PairConfig:
     policy: str = key("runs/sft/model", "the language model that it starts from: folder or hub name")
     data: PreferenceData = part(PreferenceData)
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
+    lora: LoRAConfig = part(LoRAConfig)
+    gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     fit: FitConfig = part(FitConfig, steps=200, batch=32)
     seed: int = key(0, "of the split and the order of the data")
@@ -101,7 +104,7 @@ def fit_pairs(
     fit = config.fit
     optimizer = make_optimizer(model, fit.optim)
     run.track(model=model, optimizer=optimizer)
-    model.eval()  # no dropout: what is learnt is a difference between two passes
+    model.train()  # for gradient checkpointing, which rests in evaluation mode; dropout there is none
     for step in run.steps(fit.steps, save_every=fit.save_every, label=label, show=["loss", "accuracy"]):
         metrics = backward(batch_of(rows, fit.batch, config.seed, step))
         metrics["grad_norm"] = optimizer_step(model, optimizer, fit.optim, learning_rate(fit.optim, step, fit.steps))

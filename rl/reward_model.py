@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm.config import key, part
-from lm.models import DType, default_device, load_token_scorer, load_tokenizer, zero_head
+from lm.models import DType, default_device, load_token_scorer, load_tokenizer, make_trainable, zero_head
 from lm.optim import OptimConfig
 from lm.padding import by_length
 from lm.run import Run
@@ -37,6 +37,7 @@ def train(config: RewardModelConfig) -> None:
     tokenizer = load_tokenizer(config.policy)
     model = load_token_scorer(config.policy, 1, config.dtype).to(default_device())  # type: ignore[arg-type]
     zero_head(model)
+    make_trainable(model, config.lora, config.gradient_checkpointing)
     run = Run.open(config.folder, config, verb="rm", resume=config.resume, overwrite=config.overwrite)
     rows, held_out = (
         [Compared(sides) for sides in zip(*encode_preferences(tokenizer, some, config.prompt), strict=True)]

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 from lm.engine import TransformersEngine
 from lm.errors import UserError
-from lm.models import default_device, load_causal_lm, load_token_scorer, load_tokenizer, zero_head
+from lm.models import (
+    default_device,
+    load_causal_lm,
+    load_token_scorer,
+    load_tokenizer,
+    make_trainable,
+    zero_head,
+)
 from lm.optim import make_optimizer
 from lm.run import Run
 from lm.sft import Pair, batch_of, encode_pairs
@@ -28,6 +35,7 @@ from rl.metrics import reward_metrics, rollout_metrics
 from verifiers.solution import Example
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -37,7 +45,7 @@ def train(config: RLConfig) -> None:
     prepare_torch(config.seed, config.threads)
     device = default_device()
     tokenizer = load_tokenizer(config.policy)
-    policy, reference = (load_causal_lm(config.policy, config.dtype).to(device) for _ in range(2))  # type: ignore[arg-type]
+    policy, reference = load_policy(config, device)
     critic = make_critic(policy, config)
     prm = step_judge(config, tokenizer, reference)
     examples = load_problems(config.problems, "train", config.pool, stream=3)
@@ -129,6 +137,18 @@ def train(config: RLConfig) -> None:
         run.finish(model=(policy, tokenizer))
 
 
+def load_policy(config: RLConfig, device: "torch.device") -> "tuple[PreTrainedModel, PreTrainedModel]":
+    """(policy, reference): two copies, or with an adapter one, which is its own reference without it."""
+
+    def load() -> "PreTrainedModel":
+        return load_causal_lm(config.policy, config.dtype).to(device)  # type: ignore[arg-type]
+
+    policy = load()
+    reference = policy if config.lora.rank else load()
+    make_trainable(policy, config.lora, config.gradient_checkpointing)
+    return policy, reference
+
+
 class Counter:
     """What a run has used up so far, as a checkpoint keeps it."""
 
@@ -154,6 +174,7 @@ def make_critic(policy: "PreTrainedModel", config: RLConfig) -> Critic:
         torch.nn.init.zeros_(head.bias)
         return head
     critic = load_token_scorer(config.critic or config.policy, 1, config.dtype).to(policy.device)  # type: ignore[arg-type]
+    make_trainable(critic, config.lora, config.gradient_checkpointing)
     zero_head(critic)
     return critic
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lm.config import key, part
 from lm.errors import UserError
-from lm.models import ModelConfig, build_causal_lm, default_device, load_causal_lm, load_tokenizer
+from lm.lora import LoRAConfig
+from lm.models import ModelConfig, build_causal_lm, default_device, load_causal_lm, load_tokenizer, make_trainable
 from lm.run import Run
 from lm.sft import FitConfig, encode_pairs, fit_lm
 from lm.tokenizer import train_tokenizer
@@ -22,6 +23,8 @@ class SFTConfig:
     examples: int | None = key(40000, "worked solutions to learn from; null takes all")
     model: ModelConfig = part(ModelConfig)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    lora: LoRAConfig = part(LoRAConfig)
+    gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
     fit: FitConfig = part(FitConfig)
     seed: int = key(0, "of the weights and the order of the data")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
@@ -31,6 +34,8 @@ class SFTConfig:
 
 def train(config: SFTConfig) -> None:
     """Train (or fine-tune) a causal LM and write ``folder/model``."""
+    if config.lora.rank and config.model.path is None:
+        raise UserError("lora.rank adapts a model that knows something: give model.path, or leave lora.rank at 0")
     prepare_torch(config.seed, config.threads)
     examples = [e for e in load_problems(config.problems, "train", config.examples, 1, repeats=True) if e.solution]
     held_out = [e for e in load_problems(config.problems, "validation", 200) if e.solution]
@@ -42,6 +47,7 @@ def train(config: SFTConfig) -> None:
     else:
         tokenizer = load_tokenizer(config.model.path)
         model = load_causal_lm(config.model.path, config.model.dtype, config.model.attention)
+    make_trainable(model, config.lora, config.gradient_checkpointing)
     model.to(default_device())  # type: ignore[arg-type]
 
     run = Run.open(config.folder, config, verb="sft", resume=config.resume, overwrite=config.overwrite)

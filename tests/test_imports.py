@@ -21,7 +21,7 @@ FORBIDDEN = {
 }
 
 # Slow to import, or installed only with an extra: inside the function that needs it, never at the top of a module.
-LOCAL_ONLY = {"accelerate", "datasets", "fastapi", "pandas", "prometheus_client", "pyarrow", "ray", "starlette"}
+LOCAL_ONLY = {"accelerate", "datasets", "fastapi", "pandas", "peft", "prometheus_client", "pyarrow", "ray", "starlette"}
 LOCAL_ONLY |= {"uvicorn", "vllm"}
 
 

@@ -14,6 +14,7 @@ from toy_models import SIZES, save, solution, toy_classifier, toy_policy, toy_to
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
 from lm.errors import UserError
+from lm.lora import LoRAConfig
 from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.sft import FitConfig
@@ -211,6 +212,23 @@ def test_every_head_learns_and_loads_as_it_was_trained(
     items = read_labeled(asked.data.test[0])
     prm = load_prm(str(asked.folder / "model"))
     found = assess(prm, items, summary["threshold"])
+    assert found["auc"] == pytest.approx(summary["auc"], abs=1e-6)
+    assert found["calibration_error"] == pytest.approx(summary["calibration_error"], abs=1e-4)
+
+
+@pytest.mark.parametrize("head", ["classes", "implicit"])
+def test_an_adapter_learns_and_its_merged_export_scores_the_same(
+    head: str, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    start = save(toy_policy(tokenizer), tokenizer, tmp_path / "policy")
+    asked = config(tmp_path, learnable(60, 0), learnable(12, 1), steps=25, optim=OptimConfig(lr=1e-2, warmup=5))
+    asked = replace(asked, head=head, model=replace(SIZES, path=start), lora=LoRAConfig(rank=4), beta=0.5)  # type: ignore[arg-type]
+    train(asked)
+    rows = read_metrics(asked.folder)
+    assert np.mean([r["loss"] for r in rows[-5:]]) < np.mean([r["loss"] for r in rows[:5]])
+    summary = json.loads((asked.folder / "summary.json").read_text())
+    prm = load_prm(str(asked.folder / "model"))
+    found = assess(prm, read_labeled(asked.data.test[0]), summary["threshold"])
     assert found["auc"] == pytest.approx(summary["auc"], abs=1e-6)
     assert found["calibration_error"] == pytest.approx(summary["calibration_error"], abs=1e-4)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 import torch
 
+from lm.lora import LoRAConfig
 from lm.models import load_causal_lm
 from lm.optim import OptimConfig
 from lm.run import read_metrics
@@ -58,9 +59,11 @@ def test_a_planted_preference_is_learnt(make: Callable[..., DPOConfig], loss: An
     assert summary["held_out_pairs"] == pytest.approx(0.25 * summary["pairs"], abs=1)
 
 
-def test_a_killed_run_goes_on_bit_for_bit(make: Callable[..., DPOConfig]) -> None:
-    train(whole := make("whole", fit=FitConfig(steps=3, batch=8, save_every=2)))
-    killed = dataclasses.replace(whole, folder=whole.folder.with_name("killed"), resume=True)
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_killed_run_goes_on_bit_for_bit(make: Callable[..., DPOConfig], rank: int) -> None:
+    fit = FitConfig(steps=3, batch=8, save_every=2)
+    train(whole := make(f"whole{rank}", fit=fit, lora=LoRAConfig(rank=rank), gradient_checkpointing=rank > 0))
+    killed = dataclasses.replace(whole, folder=whole.folder.with_name(f"killed{rank}"), resume=True)
     shutil.copytree(whole.folder, killed.folder)
     shutil.rmtree(killed.folder / "checkpoints" / "step-000003")
     train(killed)

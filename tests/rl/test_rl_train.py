@@ -12,6 +12,7 @@ import torch
 
 from lm.engine import Sampling, TransformersEngine
 from lm.errors import UserError
+from lm.lora import LoRAConfig
 from lm.models import load_causal_lm, load_token_scorer
 from lm.run import read_metrics
 from rl.batch import Experience, pack
@@ -109,6 +110,33 @@ def test_a_run_goes_on_with_more_steps(configure: Configure, finished: Path) -> 
     train(longer := configure("short", steps=3, resume=True))
     assert (longer.folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
     assert same_weights(longer.folder, finished)
+
+
+@pytest.mark.parametrize("trunk", ["separate", "shared"])
+def test_an_adapter_is_trained_against_its_own_model_and_resumes_bit_for_bit(
+    configure: Configure, fitted_policy: "PreTrainedModel", trunk: Any
+) -> None:
+    adapter = {"lora": LoRAConfig(rank=2), "critic_trunk": trunk, "gradient_checkpointing": trunk == "shared"}
+    train(whole := configure(f"lora-{trunk}", steps=3, **adapter))
+    lines = read_metrics(whole.folder)
+    assert lines[0]["kl"] == pytest.approx(0, abs=1e-5)
+    assert abs(lines[2]["kl"]) > 1e-4
+    start, end = dict(fitted_policy.state_dict()), weights(whole.folder)
+    assert {name for name in end if torch.equal(start[name], end[name])} >= {"model.embed_tokens.weight"}
+    assert (whole.folder / "model" / "adapter" / "adapter_model.safetensors").is_file()
+    killed = configure(f"lora-{trunk}-killed", steps=3, resume=True, **adapter)
+    shutil.copytree(whole.folder, killed.folder)
+    shutil.rmtree(killed.folder / "checkpoints" / "step-000003")
+    train(killed)
+    assert (killed.folder / "metrics.jsonl").read_bytes() == (whole.folder / "metrics.jsonl").read_bytes()
+    assert same_weights(killed.folder, whole.folder)
+
+
+def test_the_same_numbers_with_gradient_checkpointing(configure: Configure, finished: Path) -> None:
+    train(config := configure("checkpointed", steps=2, gradient_checkpointing=True))
+    for line, plain in zip(read_metrics(config.folder), read_metrics(finished), strict=False):
+        assert line["policy_loss"] == pytest.approx(plain["policy_loss"], abs=1e-5)
+        assert line["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-3)
 
 
 def test_the_outcome_baseline_uses_no_step_score(configure: Configure, finished: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from lm.engine import Sampling, TransformersEngine
 from lm.errors import UserError
+from lm.lora import LoRAConfig
 from lm.models import ModelConfig, load_causal_lm, load_tokenizer
 from lm.optim import OptimConfig
 from lm.run import read_metrics
@@ -92,6 +93,19 @@ def test_fine_tuning_a_model_in_bfloat16(learnt: SFTConfig, tmp_path: Path) -> N
     train(asked := config(tmp_path / "more", model=start, fit=FitConfig(steps=2, batch=4)))
     assert AutoModelForCausalLM.from_pretrained(asked.folder / "model").dtype == torch.bfloat16
     assert read_metrics(asked.folder)[0]["loss"] < 0.3  # it went on from what it knew
+
+
+def test_fine_tuning_by_an_adapter(learnt: SFTConfig, tmp_path: Path) -> None:
+    start = str(learnt.folder / "model")
+    fit = FitConfig(steps=4, batch=4, optim=OptimConfig(lr=1e-2, warmup=1))
+    asked = config(tmp_path / "run", model=ModelConfig(path=start), fit=fit, lora=LoRAConfig(rank=2), examples=40)
+    train(asked)
+    before, after = (load_causal_lm(folder).state_dict() for folder in (start, str(asked.folder / "model")))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.endswith("_proj.weight") for name in changed)
+    with pytest.raises(UserError, match=r"give model\.path"):
+        train(replace(asked, folder=tmp_path / "new", model=SIZES))
 
 
 def test_a_new_model_in_bfloat16(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""LoRA through peft: small trained matrices beside frozen weights; switched off, merged and saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from lm.config import key
+from lm.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_NAME = "default"  # peft's name for the only adapter of a model
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """y = W x + (alpha / rank) B A x with W frozen, A (rank, in) and B (out, rank) trained, B = 0 at first
+    (Hu et al. 2021, section 4.1)."""
+
+    rank: int = key(0, "rank of the adapter; 0 trains every weight", low=0)
+    alpha: float = key(32.0, "the adapter's output is scaled by alpha / rank", low=0)
+    targets: tuple[str, ...] = key((), "linear layers that get one, such as [q_proj, v_proj]; empty: all of the trunk")
+
+
+def add_adapter(model: "PreTrainedModel", config: LoRAConfig) -> None:
+    """Freeze the model and put an adapter into it, in place; with rank 0 leave it alone.
+
+    A head of its own on the trunk (a scorer's, a critic's) is trained whole: it is new, and small. Call
+    ``torch.manual_seed`` before. Raises UserError where peft is missing or the model has no such layer.
+    """
+    import torch
+
+    if not config.rank:
+        return
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError("lora.rank needs peft: pip install 'rung[peft]', or leave lora.rank at 0") from None
+    trunk: Any = model.base_model
+    linear = {name.rpartition(".")[2] for name, m in trunk.named_modules() if isinstance(m, torch.nn.Linear)}
+    unknown = sorted(set(config.targets) - linear)
+    if unknown:
+        raise UserError(
+            f"lora.targets: no linear layer {unknown[0]!r} in the model; it has {', '.join(sorted(linear))}"
+        )
+    heads = [name for name in ("score", "classifier") if hasattr(model, name)]
+    settings = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=sorted(config.targets or linear),  # type: ignore[arg-type]
+        base_model_name_or_path=model.name_or_path, modules_to_save=None,
+    )  # fmt: skip
+    inject_adapter_in_model(settings, model)
+    for name in heads:
+        getattr(model, name).requires_grad_(True)
+    settings.modules_to_save = heads or None  # said in the file, so that peft reads the head as well
+
+
+def has_adapter(model: Any) -> "TypeGuard[PreTrainedModel]":
+    return hasattr(model, "peft_config")
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """The model as it was before its adapter: the reference that needs no second copy. Others stay as they are."""
+    layers = [layer for _, layer in _layers(model)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def plain_weights(model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
+    """The state dict under the names that the model has without an adapter, with W + (alpha / rank) B A for W."""
+    state = dict(model.state_dict())
+    if not has_adapter(model):
+        return state
+    plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
+    for path, layer in _layers(model):
+        weight = state[f"{path}.base_layer.weight"]
+        up, down = (state[f"{path}.lora_{letter}.{_NAME}.weight"].float() for letter in "BA")
+        plain[f"{path}.weight"] = (weight.float() + layer.scaling[_NAME] * (up @ down)).to(weight.dtype)
+    return plain
+
+
+def _layers(model: Any) -> list[tuple[str, Any]]:
+    """(path, layer) of the layers that peft has put its own around."""
+    named = model.named_modules() if has_adapter(model) else ()
+    return [(path, layer) for path, layer in named if hasattr(layer, "get_delta_weight")]
+
+
+def trained_weights(model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
+    """What learns: the adapter, and the head where there is one of its own."""
+    return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def save_adapter(folder: Path, model: Any) -> None:
+    """Write the adapter alone, as ``peft.PeftModel.from_pretrained(base, folder)`` reads it."""
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    model.peft_config[_NAME].save_pretrained(str(folder))
+    tensors = {
+        f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": weight.contiguous()
+        for name, weight in trained_weights(model).items()
+    }
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -32,10 +32,13 @@ class Ensemble:
             advance(len(solutions))
         return [combine(scores, self.how, self.k) for scores in zip(*scored, strict=True)]
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
-        """The first member's complaint that there is, for each solution."""
-        said = zip(*(member.complaints(solutions) for member in self.members), strict=True)
-        return [next((complaint for complaint in of_one if complaint), None) for of_one in said]
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        """The tokens of all members, or the first member's complaint that there is, for each solution."""
+        found: list[int | str] = []
+        for sizes in zip(*(member.measure(solutions) for member in self.members), strict=True):
+            complaints = [size for size in sizes if isinstance(size, str)]
+            found.append(complaints[0] if complaints else sum(size for size in sizes if isinstance(size, int)))
+        return found
 
 
 def combine(scores: Sequence[StepScores], how: Combine, k: float = 1.0) -> StepScores:

@@ -70,26 +70,26 @@ class GenerativePRM:
 
     def score(self, solutions: Sequence[Solution], advance: Advance | None = None) -> list[StepScores]:
         """As ``StepPRM.score``."""
-        stop_at_complaint(self.complaints(solutions))
+        stop_at_complaint(self.measure(solutions))
         judged = self._by_turns(solutions) if self.form.layout == "critique turns" else self._at_once(solutions)
         if advance is not None:
             advance(len(solutions))
         return [_average(critiques, len(s.steps)) for critiques, s in zip(judged, solutions, strict=True)]
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
-        """As ``StepPRM.complaints``: here the prompt with the solution must leave room for the critiques."""
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        """As ``StepPRM.measure``: the prompt with the solution and the longest critiques, which must fit the model."""
         limit = context_length(self.trunk)
-        found: list[str | None] = []
+        found: list[int | str] = []
         for solution, ids in zip(solutions, encode(self.tokenizer, [_said(s) for s in solutions]), strict=True):
-            complaint = empty_step(solution)
             turns = max(1, len(solution.steps)) if self.form.layout == "critique turns" else 1
             room = len(ids) + 200 + turns * self.sampling.max_tokens
+            complaint = empty_step(solution)
             if complaint is None and limit is not None and room > limit:
-                who = f"solution {solution.problem.id!r}"
                 complaint = (
-                    f"{who} and its critique need {room} tokens, the model reads {limit}; allow shorter critiques"
+                    f"solution {solution.problem.id!r} and its critique need {room} tokens, the model reads {limit}; "
+                    "allow shorter critiques"
                 )
-            found.append(complaint)
+            found.append(room if complaint is None else complaint)
         return found
 
     def _at_once(self, solutions: Sequence[Solution]) -> list[list[np.ndarray]]:

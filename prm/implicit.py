@@ -10,7 +10,7 @@ from lm.padding import by_length, pad
 from prm.formats import Format
 from prm.heads import plain_output
 from prm.layout import Row, encode_solutions
-from prm.scorer import Advance, complaints_about, context_length, sigmoid, stop_at_complaint
+from prm.scorer import Advance, context_length, measure_rows, sigmoid, stop_at_complaint
 from prm.scores import StepScores
 from verifiers.solution import Solution
 
@@ -51,7 +51,7 @@ class ImplicitPRM:
         import torch
 
         rows = encode_solutions(self.form, self.tokenizer, solutions, self.prompt)
-        stop_at_complaint(complaints_about(rows, solutions, context_length(self.policy)))
+        stop_at_complaint(measure_rows(rows, solutions, context_length(self.policy)))
         found: list[np.ndarray] = [np.empty(0)] * len(rows)
         training = self.policy.training
         self.policy.eval()
@@ -66,10 +66,10 @@ class ImplicitPRM:
         self.policy.train(training)
         return found
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
-        """As ``StepPRM.complaints``."""
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        """As ``StepPRM.measure``; both models read the tokens, each is counted once."""
         rows = encode_solutions(self.form, self.tokenizer, solutions, self.prompt)
-        return complaints_about(rows, solutions, context_length(self.policy))
+        return measure_rows(rows, solutions, context_length(self.policy))
 
 
 def cumulative_rewards(policy: Any, reference: Any, rows: Sequence[Row], beta: float) -> "list[torch.Tensor]":

@@ -26,7 +26,7 @@ class Scorer(Protocol):
 
     def score(self, solutions: Sequence[Solution], advance: Advance | None = None) -> list[StepScores]: ...
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]: ...
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]: ...
 
 
 class StepPRM:
@@ -55,7 +55,7 @@ class StepPRM:
         """A ``StepScores`` for each solution, in their order. A solution without steps gets an empty one.
 
         Raises UserError, naming the solution, for an empty step and for one that is longer than the model reads:
-        see ``complaints``. ``advance`` is told how many more solutions are done.
+        see ``measure``. ``advance`` is told how many more solutions are done.
         """
         logits = self.logits(solutions, advance)
         return [_scores(row, solution, self) for row, solution in zip(logits, solutions, strict=True)]
@@ -65,7 +65,7 @@ class StepPRM:
         import torch
 
         rows = self._rows(solutions)
-        stop_at_complaint(complaints_about(rows, solutions, context_length(self.trunk)))
+        stop_at_complaint(measure_rows(rows, solutions, context_length(self.trunk)))
         stepped = [i for i, row in enumerate(rows) if row.ends]
         found: list[np.ndarray] = [np.empty(0)] * len(rows)
         keys = [solutions[i].problem.question if self.share else str(i) for i in stepped]
@@ -84,9 +84,9 @@ class StepPRM:
             advance(len(rows) - len(stepped))
         return found
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
-        """For each solution what keeps it from being scored, or None."""
-        return complaints_about(self._rows(solutions), solutions, context_length(self.trunk))
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        """For each solution the tokens that scoring it takes, its question included, or what keeps it from a score."""
+        return measure_rows(self._rows(solutions), solutions, context_length(self.trunk))
 
     def _rows(self, solutions: Sequence[Solution]) -> list[Row]:
         rows = encode_solutions(self.form, self.tokenizer, solutions, self.prompt)
@@ -112,9 +112,9 @@ def context_length(trunk: "PreTrainedModel") -> int | None:
     return int(length) if length else None
 
 
-def complaints_about(rows: Sequence[Row], solutions: Sequence[Solution], limit: int | None) -> list[str | None]:
-    """What keeps each solution from an honest score: a step without text or more tokens than the model reads."""
-    found: list[str | None] = []
+def measure_rows(rows: Sequence[Row], solutions: Sequence[Solution], limit: int | None) -> list[int | str]:
+    """Tokens, or what keeps a solution from an honest score: a step without text, or more than the model reads."""
+    found: list[int | str] = []
     for row, solution in zip(rows, solutions, strict=True):
         complaint = row.fault or empty_step(solution)
         if complaint is None and limit is not None and row.ends and row.ends[-1] >= limit:
@@ -123,7 +123,7 @@ def complaints_about(rows: Sequence[Row], solutions: Sequence[Solution], limit: 
                 f"solution {solution.problem.id!r}: step {first + 1} ends at token {row.ends[first] + 1}, the model "
                 f"reads {limit}; shorten it or use a PRM with a longer context"
             )
-        found.append(complaint)
+        found.append(len(row.ids) if complaint is None else complaint)
     return found
 
 
@@ -135,12 +135,12 @@ def empty_step(solution: Solution) -> str | None:
 
 def score_each(prm: Scorer, solutions: Sequence[Solution], advance: Advance | None = None) -> "list[StepScores | str]":
     """The scores of each solution, or the complaint that keeps it from having any: no solution ends a whole run."""
-    complaints = prm.complaints(solutions)
-    good = [s for s, complaint in zip(solutions, complaints, strict=True) if complaint is None]
+    sizes = prm.measure(solutions)
+    good = [solution for solution, size in zip(solutions, sizes, strict=True) if isinstance(size, int)]
     scored = iter(prm.score(good, advance))
     if advance is not None and len(good) < len(solutions):
         advance(len(solutions) - len(good))
-    return [complaint or next(scored) for complaint in complaints]
+    return [size if isinstance(size, str) else next(scored) for size in sizes]
 
 
 def report_unscored(found: "Sequence[StepScores | str]") -> None:
@@ -150,8 +150,8 @@ def report_unscored(found: "Sequence[StepScores | str]") -> None:
         print(f"{len(reasons)} of {len(found)} solutions have no score; the first: {reasons[0]}", file=sys.stderr)
 
 
-def stop_at_complaint(complaints: Sequence[str | None]) -> None:
-    """Raise UserError for the first complaint."""
-    for complaint in complaints:
-        if complaint is not None:
-            raise UserError(complaint)
+def stop_at_complaint(sizes: Sequence[int | str]) -> None:
+    """Raise UserError for the first complaint among what ``measure`` found."""
+    for size in sizes:
+        if isinstance(size, str):
+            raise UserError(size)

@@ -30,6 +30,6 @@ class SymbolicPRM:
                 advance(1)
         return found
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
-        """As ``StepPRM.complaints``: only an empty step."""
-        return [empty_step(solution) for solution in solutions]
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        """As ``StepPRM.measure``: a step counts as one token, and only an empty one is in the way."""
+        return [empty_step(solution) or max(1, len(solution.steps)) for solution in solutions]

@@ -136,11 +136,11 @@ def train(config: PRMConfig) -> None:
 
 def readable(prm: Scorer, items: Sequence[LabeledSolution], name: str) -> list[LabeledSolution]:
     """Those that the model can score. One that is longer than it reads must not end a run after the training."""
-    complaints = prm.complaints([item.solution for item in items])
-    why = [complaint for complaint in complaints if complaint is not None]
+    sizes = prm.measure([item.solution for item in items])
+    why = [size for size in sizes if isinstance(size, str)]
     if why:
         print(f"{name}: {len(why)} of {len(items)} solutions left out; the first: {why[0]}", file=sys.stderr)
-    return [item for item, complaint in zip(items, complaints, strict=True) if complaint is None]
+    return [item for item, size in zip(items, sizes, strict=True) if isinstance(size, int)]
 
 
 def name_of(head: Head) -> str:

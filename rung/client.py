@@ -63,7 +63,9 @@ class Client:
         with ThreadPoolExecutor(self._connections) as pool:
             for answer in pool.map(lambda request: self._ask("/v1/score", request), requests):
                 rows = answer["solutions"]
-                scores += [StepScores(np.array(row["step_scores"])) for row in rows]
+                scores += [
+                    StepScores(np.array(row["step_scores"]), unsaid=tuple(row.get("unsaid_steps", ()))) for row in rows
+                ]
                 if advance is not None:
                     advance(len(rows))
         return scores

@@ -47,23 +47,20 @@ class Batch:
 class Batcher:
     """A bounded queue of jobs and the one thread that scores them, first come, first served.
 
-    ``lengths(solutions)`` says how many tokens each has; the thread takes jobs until their tokens reach ``budget`` (one
-    job at least), and no solution may have over ``context``. At most ``capacity`` jobs wait. ``observe`` hears of
-    every batch, from the thread.
+    The thread takes jobs until their tokens, as the scorer measures them, reach ``budget`` (one job at least). At most
+    ``capacity`` jobs wait. ``observe`` hears of every batch, from the thread.
     """
 
     def __init__(
         self,
         scorer: Scorer,
-        lengths: Callable[[Sequence[Solution]], list[int]],
         *,
         budget: int,
         capacity: int,
-        context: int,
         observe: Callable[[Batch], None],
     ) -> None:
-        self._scorer, self._lengths, self._observe = scorer, lengths, observe
-        self._budget, self._capacity, self._context = budget, capacity, context
+        self._scorer, self._observe = scorer, observe
+        self._budget, self._capacity = budget, capacity
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._unanswered = 0
@@ -95,7 +92,7 @@ class Batcher:
     def submit(self, solutions: Sequence[Solution]) -> "asyncio.Future[Scored]":
         """Queue a request's solutions, from the event loop's thread. Cancel the future to withdraw them.
 
-        The future raises Refusal 413 for a solution longer than the context. Raises Refusal 429 for a full queue.
+        The future raises Refusal 413 for a solution that the model cannot read. Raises Refusal 429 for a full queue.
         """
         with self._changed:
             if len(self._waiting) >= self._capacity:
@@ -146,18 +143,17 @@ class Batcher:
         return None
 
     def _measure(self, job: Job) -> int | None:
-        """The job's tokens; None where one of its solutions is too long, which it is told."""
+        """The job's tokens; None where one of its solutions cannot be scored, which it is told."""
         try:
-            lengths = self._lengths(job.solutions)
+            sizes = self._scorer.measure(job.solutions)
         except Exception as error:
             self._tell([(job, error)])
             return None
-        longest = max(lengths, default=0)
-        if longest <= self._context:
-            return sum(lengths)
-        reason = f"solution {lengths.index(longest)} has {longest} tokens with its question"
-        self._tell([(job, Refusal(413, f"{reason}, the model's context {self._context}; shorten it"))])
-        return None
+        complaint = next((size for size in sizes if isinstance(size, str)), None)
+        if complaint is not None:
+            self._tell([(job, Refusal(413, complaint))])
+            return None
+        return sum(size for size in sizes if isinstance(size, int))
 
     def _score(self, jobs: list[Job], tokens: list[int]) -> None:
         started = time.perf_counter()

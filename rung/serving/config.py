@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lm.config import REQUIRED, key, part
 from lm.models import DType
+from prm.loading import Reading
 from prm.scores import Aggregation
 
 
@@ -24,6 +25,7 @@ class ServeConfig:
     """Serve step scores of a process reward model over HTTP: /v1/score, /v1/rerank, /health, /metrics and a page."""
 
     model: str = key(REQUIRED, "the process reward model: folder, hub name or symbolic")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     host: str = key("127.0.0.1", "address to listen on; 0.0.0.0 lets other machines in, so set a key as well")
     port: int = key(8000, "port to listen on; 0 takes any free one", low=0, high=65535)
     api_key_env: str | None = key(None, "environment variable with the key that clients must send")

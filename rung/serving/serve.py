@@ -1,16 +1,11 @@
 """``rung serve MODEL``: load a process reward model and answer until told to stop."""
 
 import sys
-from collections.abc import Callable, Sequence
 
-from lm.errors import UserError
 from lm.torch_setup import prepare_torch
-from prm.layout import encode_solutions
-from prm.loading import load as load_prm
-from prm.scorer import StepPRM, context_length
+from prm.loading import load_as
 from rung.serving.config import ServeConfig
 from rung.web.start import read_key, require_packages
-from verifiers.solution import Solution
 
 
 def main(config: ServeConfig) -> None:
@@ -25,18 +20,9 @@ def main(config: ServeConfig) -> None:
 
     with open_socket(config.host, config.port) as sock:
         prepare_torch(0, config.threads)
-        prm = load_prm(config.model, config.dtype, config.batch_tokens, config.prompt)
-        if not isinstance(prm, StepPRM):
-            raise UserError(f"{config.model!r} is no PRM of one forward pass; rung serve takes those alone")
+        prm = load_as(config.reading, config.model, config.dtype, config.batch_tokens, config.prompt)
         metrics = Metrics(PATHS, lambda: batcher.waiting)
-        batcher = Batcher(
-            prm,
-            token_counter(prm),
-            budget=config.batch_tokens,
-            capacity=config.queue,
-            context=context_length(prm.trunk) or sys.maxsize,
-            observe=metrics.batch,
-        )
+        batcher = Batcher(prm, budget=config.batch_tokens, capacity=config.queue, observe=metrics.batch)
         service = Service(config.model, batcher, metrics, config.limits, config.aggregate)
         guard = Guard(
             build_app(service),
@@ -55,12 +41,3 @@ def main(config: ServeConfig) -> None:
             run_server(guard, sock, stopping=service.stop, idle=service.idle)
         finally:
             batcher.stop()
-
-
-def token_counter(prm: StepPRM) -> Callable[[Sequence[Solution]], list[int]]:
-    """How many tokens the model reads for each solution, its question included."""
-
-    def lengths(solutions: Sequence[Solution]) -> list[int]:
-        return [len(row.ids) for row in encode_solutions(prm.form, prm.tokenizer, solutions, prm.prompt)]
-
-    return lengths

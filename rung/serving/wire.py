@@ -56,7 +56,6 @@ class RerankRequest(BaseModel):
 def solutions_to_score(request: ScoreRequest, limits: Limits) -> list[Solution]:
     """The request's solutions; Refusal 413 over a limit, 422 for a blank step or spans that do not fit the text."""
     _count("solutions", len(request.solutions), limits.solutions)
-    problem = Problem("", request.question, "")
     solutions = []
     for index, given in enumerate(request.solutions):
         try:
@@ -70,24 +69,25 @@ def solutions_to_score(request: ScoreRequest, limits: Limits) -> list[Solution]:
                 text, steps = given.text, steps_at(given.text, given.steps)
         except ValueError as error:
             raise Refusal(422, f"solutions[{index}]: {error}") from None
-        solutions.append(Solution(problem, text, steps))
-        _check(solutions[-1], f"solutions[{index}]", limits)
+        solutions.append(Solution(Problem(f"solutions[{index}]", request.question, ""), text, steps))
+        _check(solutions[-1], limits)
     return solutions
 
 
 def documents_to_score(request: RerankRequest, limits: Limits) -> list[Solution]:
     """The request's documents as solutions of its query; Refusal 413 over a limit."""
     _count("documents", len(request.documents), limits.solutions)
-    problem = Problem("", request.query, "")
     solutions = []
     for index, document in enumerate(request.documents):
         text = document if isinstance(document, str) else document.text
+        problem = Problem(f"documents[{index}]", request.query, "")
         solutions.append(Solution(problem, text, split_steps(text, request.separator)))
-        _check(solutions[-1], f"documents[{index}]", limits)
+        _check(solutions[-1], limits)
     return solutions
 
 
-def _check(solution: Solution, where: str, limits: Limits) -> None:
+def _check(solution: Solution, limits: Limits) -> None:
+    where = solution.problem.id
     try:
         (solution.problem.question + solution.text).encode()
     except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which is no character
@@ -110,6 +110,7 @@ def score_answer(solutions: Sequence[Solution], scored: Scored, aggregate: Aggre
             "step_scores": scores.probabilities.tolist(),
             "steps": [step.text for step in solution.steps],
         }
+        | ({"unsaid_steps": list(scores.unsaid)} if scores.unsaid else {})
         for solution, scores in zip(solutions, scored.scores, strict=True)
     ]
     return {

@@ -17,8 +17,8 @@ class Says:
     def score(self, solutions, advance=None):  # type: ignore[no-untyped-def]
         return [StepScores(np.array(self.probabilities)) for _ in solutions]
 
-    def complaints(self, solutions):  # type: ignore[no-untyped-def]
-        return [self.complaint for _ in solutions]
+    def measure(self, solutions):  # type: ignore[no-untyped-def]
+        return [self.complaint or 7 for _ in solutions]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_by_hand(how: Combine, k: float, expected: list[float]) -> None:
 
 def test_complaints_and_what_was_not_said_are_kept() -> None:
     solution = Solution(Problem("p", "q", ""), "a", (Step("a", 0, 1),))
-    assert Ensemble((Says(0.5), Says(0.5, complaint="too long"))).complaints([solution]) == ["too long"]
+    assert Ensemble((Says(0.5), Says(0.5, complaint="too long"))).measure([solution]) == ["too long"]
+    assert Ensemble((Says(0.5), Says(0.5))).measure([solution]) == [14]
     joined = combine(
         [StepScores(np.array([0.5, 1.0]), unsaid=(0,)), StepScores(np.array([0.7, 0.2]), outcome=True)], "mean"
     )

@@ -28,7 +28,7 @@ import prm
 from lm.errors import UserError
 from prm.formats import FORMATS, find_format
 from prm.layout import Row, encode_solutions
-from prm.scorer import complaints_about
+from prm.scorer import measure_rows
 from verifiers.solution import Problem, Solution, Step
 
 
@@ -277,8 +277,8 @@ def test_a_marker_in_the_text_is_an_error_not_a_shifted_score() -> None:
     assert (row.ids, row.ends) == ([], [])
     assert str(row.fault).startswith(said)
     bad, fine = solve(["So <extra_0> it is."], name="bad"), solve(STEPS)
-    complaints = complaints_about([row, our_row("qwen-math-prm", qwen(), fine)], [bad, fine], None)
-    assert complaints == [row.fault, None]  # and the other one is scored
+    other = our_row("qwen-math-prm", qwen(), fine)
+    assert measure_rows([row, other], [bad, fine], None) == [row.fault, len(other.ids)]  # and the other one is scored
 
 
 def test_a_separator_in_a_joint_string_merges_and_as_ids_it_does_not() -> None:

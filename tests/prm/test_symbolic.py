@@ -47,9 +47,9 @@ def test_other_problems_are_judged_by_their_equations() -> None:
     np.testing.assert_array_equal(scores.probabilities, [1, 0, 0.5, 0.5])
     assert scores.unsaid == (2, 3)
     blank = Solution(Problem("g", "", ""), "a\n ", (Step("a", 0, 1), Step(" ", 2, 3)))
-    assert SymbolicPRM().complaints([blank, Solution(Problem("g", "", ""), "", ())]) == [
+    assert SymbolicPRM().measure([blank, Solution(Problem("g", "", ""), "", ())]) == [
         "solution 'g': step 2 is empty; leave it out",
-        None,
+        1,
     ]
 
 

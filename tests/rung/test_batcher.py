@@ -29,6 +29,9 @@ class Counting:
             raise RuntimeError("poison")
         return [StepScores(np.array([1 / len(step.text) for step in s.steps])) for s in solutions]
 
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        return [len(s.text) if len(s.text) <= 50 else f"{len(s.text)} tokens, at most 50" for s in solutions]
+
 
 def solution(text: str) -> Solution:
     return Solution(Problem("", "", ""), text, split_steps(text))
@@ -37,8 +40,8 @@ def solution(text: str) -> Solution:
 async def collect(scorer: Counting, requests: list[list[str]], cancel: Sequence[int] = (), **limits: int) -> list:
     """Answers or exceptions of requests that all wait while a first one, "first", is being scored."""
     batches: list[Batch] = []
-    limits = {"budget": 10, "capacity": 100, "context": 50} | limits
-    batcher = Batcher(scorer, lambda given: [len(s.text) for s in given], observe=batches.append, **limits)
+    limits = {"budget": 10, "capacity": 100} | limits
+    batcher = Batcher(scorer, observe=batches.append, **limits)
     batcher.start()
     first = batcher.submit([solution("first")])
     while not scorer.entered.is_set():
@@ -89,7 +92,7 @@ def test_a_failure_is_told_to_its_own_client_only() -> None:
     assert [a.scores[0].probabilities.tolist() for a in (answers[0], answers[2])] == [[1.0], [1.0]]
     assert isinstance(answers[1], RuntimeError)
     assert isinstance(answers[3], Refusal)
-    assert "solution 0 has 51 tokens with its question, the model's context 50" in answers[3].message
+    assert (answers[3].status, answers[3].message) == (413, "51 tokens, at most 50")
 
 
 @pytest.mark.parametrize("budget", [1, 7, 1000])
@@ -102,7 +105,7 @@ def test_every_budget_gives_every_client_its_own_scores(budget: int) -> None:
 
 def test_it_ends_after_the_batch_in_hand_though_its_client_and_the_loop_are_gone() -> None:
     scorer = Counting()
-    batcher = Batcher(scorer, lambda g: [1] * len(g), budget=10, capacity=10, context=10, observe=lambda batch: None)
+    batcher = Batcher(scorer, budget=10, capacity=10, observe=lambda batch: None)
 
     async def leave() -> None:
         batcher.start()

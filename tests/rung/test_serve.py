@@ -4,13 +4,18 @@ import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from browsing import Complaints, browser
 from served import LINES, Process, read_response, request_bytes, save_tiny_prm, serving, wait_until
 
+from lm.checkpoint import save_model
 from lm.errors import UserError
+from lm.models import ModelConfig, build_causal_lm
+from lm.tokenizer import train_tokenizer
+from prm.loading import Reading, load_as
 from prm.loading import load as load_prm
 from rung.cli import main
 from rung.client import Client
@@ -103,7 +108,11 @@ def test_rerank_has_the_shape_of_cohere_s(server: Process, prm: str) -> None:
         ({"question": "", "solutions": ["a"] * 5}, 413, "solutions: 5, at most 4"),
         ({"question": "", "solutions": ["a\n" * 21]}, 413, "solutions[0]: steps: 21, at most 20"),
         ({"question": "q" * 60_000, "solutions": ["a" * 60_000]}, 413, "characters: 120000, at most 100000"),
-        ({"question": "", "solutions": ["a", "1" * 600]}, 413, "solution 1 has 601 tokens with its question"),
+        (
+            {"question": "", "solutions": ["a", "1" * 600]},
+            413,
+            "solutions[1]': step 1 ends at token 601, the model",
+        ),
         ({"question": "", "solutions": ["a" * 2**20]}, 413, "the body has over 1048576 bytes"),
     ],
 )
@@ -271,6 +280,30 @@ def test_a_key_a_full_queue_and_a_graceful_end(prm: str) -> None:
             assert read_response(sock)[0] == 200
             sock.close()
         assert server.process.wait(120) == 0
+
+
+def test_an_ensemble_with_an_implicit_model_and_the_symbolic_check_is_served(prm: str, tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("policy", "reference")]
+    tokenizer = train_tokenizer([QUESTION + "\n" + TEXT], 280)
+    for name in names:
+        model = build_causal_lm(ModelConfig(hidden_size=32, layers=1, heads=2, intermediate_size=48), tokenizer)
+        model.config.rung_prm = {"format": "rung-implicit", "reference": names[1], "beta": 1.0}
+        save_model(Path(name), model)
+        tokenizer.save_pretrained(name)
+    reading = Reading(also=(prm, "symbolic"))
+    texts = [TEXT, "3+4=8\nhello"]
+    expected = load_as(reading, names[0], "float32", 4096, None).score([solution(text) for text in texts])
+    with serving("serve", names[0], f"reading.also=[{prm},symbolic]") as server:
+        status, _, answer = server.post("/v1/score", {"question": QUESTION, "solutions": texts})
+        assert status == 200
+        for row, scores in zip(answer["solutions"], expected, strict=True):
+            assert row["step_scores"] == pytest.approx(scores.probabilities.tolist(), abs=1e-6)
+        assert answer["solutions"][1]["step_scores"][0] < 2 / 3  # one of three says 0
+    with serving("serve", "symbolic") as server:
+        [row] = server.post("/v1/score", {"question": QUESTION, "solutions": [texts[1]]})[2]["solutions"]
+        assert (row["step_scores"], row["unsaid_steps"]) == ([0.0, 0.5], [1])
+        [scores] = Client(server.url).score([solution(texts[1])])
+        assert scores.unsaid == (1,)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,12 @@ VERBS = {
     "rerank": Verb(
         "order candidate solutions by a PRM", "rung.rerank:main", "rung.rerank:RerankConfig", argument="file"
     ),
+    "plan": Verb(
+        "memory and time of a run, before it is started",
+        "rung.planning.plan:main",
+        "rung.planning.plan:PlanConfig",
+        argument="config",
+    ),
     "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
     "serve": Verb(
         "serve step scores over HTTP", "rung.serving.serve:main", "rung.serving.config:ServeConfig", argument="model"
@@ -127,7 +133,7 @@ def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]
             word = argument.lstrip("-").partition("=")[0].replace("-", "_") or "key"
             raise UserError(f"no option {argument}; keys are set as {word}=value, without dashes (see --help)")
         is_override = re.fullmatch(r"[\w.]*", argument.partition("=")[0]) and "=" in argument
-        if plain and not is_override and not argument.endswith((".yaml", ".yml")):
+        if plain and not is_override and (plain == "config" or not argument.endswith((".yaml", ".yml"))):
             argument, is_override = f"{plain}={argument}", True
         (overrides if is_override else paths).append(argument)
     if len(paths) > 1:

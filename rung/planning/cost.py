@@ -20,8 +20,9 @@ class Workload:
     micro_tokens: int
     critic: bool
     shared_trunk: bool
-    reference: bool
+    reference: bool  # a model of its own: with LoRA it is the policy without its adapter
     bytes: int  # of a weight and of an activation: 4, or 2 in bf16
+    lora_rank: int  # 0: all weights learn
     checkpointing: bool  # gradient checkpointing: activations of one layer at a time, the forward pass twice
     engine_batch: int
 
@@ -57,14 +58,14 @@ def memory(policy: Shape, prm: Shape | None, work: Workload, machine: Machine, s
     Weights, gradients and optimizer are sharded and rollouts divided; where there are several, the engine has weights
     of its own, split over no more accelerators than it takes.
     """
-    b = work.bytes
-    learner = (b + (8 if b == 4 else 12)) / shards  # weights, Adam's two moments, float32 copies below float32
-    trunk = policy.trunk + policy.hidden
-    separate = work.critic and not work.shared_trunk
-    width = work.prompt + work.response
-    parts = [Part("policy and optimizer", learner * policy.parameters, PHASES)]
+    b, separate = work.bytes, work.critic and not work.shared_trunk
+    trunk, width = policy.trunk + policy.hidden, work.prompt + work.response
+    adapter = policy.adapter(work.lora_rank)
+    policy_learns, critic_learns = (adapter, adapter) if work.lora_rank else (policy.parameters, trunk)
+    adam = 8 if b == 4 else 12  # two moments, and float32 copies of weights below float32
+    parts = [Part("policy and optimizer", (b * policy.parameters + adam * policy_learns) / shards, PHASES)]
     if separate:
-        parts.append(Part("critic and optimizer", learner * trunk, PHASES))
+        parts.append(Part("critic and optimizer", (b * trunk + adam * critic_learns) / shards, PHASES))
     if work.reference:
         parts.append(Part("reference", b * policy.parameters / shards, PHASES))
     if prm is not None:
@@ -85,7 +86,7 @@ def memory(policy: Shape, prm: Shape | None, work: Workload, machine: Machine, s
     )
     parts.append(Part("activations", tokens * kept, ("learn",)))
     parts.append(Part("logits", 4 * 4 * policy.vocabulary * actions, ("learn",)))
-    gradients = policy.parameters + (trunk if separate else 0)
+    gradients = policy_learns + (critic_learns if separate else 0)
     parts.append(Part("gradients", b * gradients / shards, ("learn",)))
     return parts
 
@@ -136,7 +137,8 @@ def stages(policy: Shape, prm: Shape | None, work: Workload, machine: Machine, g
         judged = forward_flops(prm, tokens, width)
         out.append(Stage("PRM", judged, judged / rate, "compute"))
 
-    passes = 4 if work.checkpointing else 3  # forward, and backward twice as dear; with checkpointing forward again
+    # Forward, backward to the activations and, unless they are frozen, to the weights; checkpointing: forward again.
+    passes = 2 + (not work.lora_rank) + work.checkpointing
     learnt = passes * forward_flops(policy, tokens, width, actions)
     if work.critic and not work.shared_trunk:
         learnt += passes * forward_flops(policy, tokens, width)

@@ -68,8 +68,8 @@ def workload(run: RLConfig, config: PlanConfig) -> Workload:
     return Workload(
         rollouts=run.problems_per_step * run.sampling.n, prompt=config.prompt_tokens, response=response,
         longest=run.sampling.max_tokens, epochs=run.epochs, micro_tokens=run.micro_tokens, critic=critic,
-        shared_trunk=critic and run.critic_trunk == "shared", reference=True, bytes=4 if run.dtype == "float32" else 2,
-        checkpointing=False, engine_batch=run.engine_batch,
+        shared_trunk=critic and run.critic_trunk == "shared", reference=run.lora.rank == 0,
+        bytes=4 if run.dtype == "float32" else 2, lora_rank=run.lora.rank, checkpointing=run.gradient_checkpointing, engine_batch=run.engine_batch,
     )  # fmt: skip
 
 
@@ -94,11 +94,14 @@ def advice(plan: Plan, work: Workload, config: PlanConfig) -> list[str]:
     if need > 0.95 * plan.room:
         largest = max((part for part in plan.parts if phase in part.phases), key=lambda part: part.bytes)
         cure = {
-            "activations": "lower micro_tokens",
+            "activations": "lower micro_tokens, or gradient_checkpointing=true",
             "logits": "lower micro_tokens",
             "logits, no gradient": "lower micro_tokens",
             "KV cache": "lower engine_batch or sampling.max_tokens",
-        }.get(largest.name, "more gpus, dtype=bfloat16, critic_trunk=shared or an algorithm without a critic")
+        }.get(
+            largest.name,
+            "more gpus, dtype=bfloat16, lora.rank=16, critic_trunk=shared or an algorithm without a critic",
+        )
         lines.append(f"does not fit: {need / 1e9:.0f} GB while it {phase}s, mostly {largest.name}: {cure}")
     else:
         lines.append(f"fits: {need / 1e9:.1f} of {plan.room / 1e9:.0f} GB while it {phase}s")
@@ -107,7 +110,7 @@ def advice(plan: Plan, work: Workload, config: PlanConfig) -> list[str]:
     lines.append(f"bottleneck: {slowest.name}, {share:.0%} of the time, bound by {slowest.bound}")
     if slowest.name == "sampling" and slowest.bound == "bandwidth":
         lines.append(
-            "more rollouts an update (problems_per_step, sampling.n) cost sampling almost nothing until compute binds"
+            "each token step reads all weights: a larger engine_batch, or more rollouts an update, shares that"
         )
     if slowest.name == "learning" and work.epochs > 1:
         lines.append(f"epochs={work.epochs} passes over the same rollouts: each fewer saves {share / work.epochs:.0%}")

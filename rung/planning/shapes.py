@@ -41,6 +41,12 @@ class Shape:
         """Weights that a token is multiplied with in the layers: two FLOPs each, forward."""
         return self.trunk - self.vocabulary * self.hidden
 
+    def adapter(self, rank: int) -> int:
+        """Parameters of LoRA's two factors beside every linear layer of the decoder (Hu et al. 2021)."""
+        query, kv = self.heads * self.head_size, self.kv_heads * self.head_size
+        ends = 2 * (self.hidden + query) + 2 * (self.hidden + kv) + 3 * (self.hidden + self.intermediate)
+        return rank * self.layers * ends
+
     @property
     def cache(self) -> int:
         """Numbers that one token leaves in the KV cache."""

@@ -12,6 +12,8 @@ import yaml
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForTokenClassification, Qwen2Config, Qwen2ForCausalLM
 
 from lm.errors import UserError
+from lm.lora import LoRAConfig
+from lm.models import make_trainable
 from lm.run import read_metrics
 from lm.tokenizer import train_tokenizer
 from rl.config import RLConfig
@@ -34,6 +36,13 @@ def test_parameters_are_transformers_count(config: type, model: type, tied: bool
     shape = read_shape(built.config.to_dict(), "it")
     assert shape.parameters == built.num_parameters()
     assert shape.trunk == built.model.num_parameters()
+
+
+def test_an_adapters_parameters_are_pefts_count() -> None:
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    shape = read_shape(model.config.to_dict(), "it")
+    make_trainable(model, LoRAConfig(rank=4), gradient_checkpointing=False)
+    assert shape.adapter(4) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def test_the_known_shapes_have_the_parameters_on_their_cards() -> None:

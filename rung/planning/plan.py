@@ -69,7 +69,8 @@ def workload(run: RLConfig, config: PlanConfig) -> Workload:
         rollouts=run.problems_per_step * run.sampling.n, prompt=config.prompt_tokens, response=response,
         longest=run.sampling.max_tokens, epochs=run.epochs, micro_tokens=run.micro_tokens, critic=critic,
         shared_trunk=critic and run.critic_trunk == "shared", reference=run.lora.rank == 0,
-        bytes=4 if run.dtype == "float32" else 2, lora_rank=run.lora.rank, checkpointing=run.gradient_checkpointing, engine_batch=run.engine_batch,
+        bytes=4 if run.dtype == "float32" else 2, lora_rank=run.lora.rank,
+        checkpointing=run.gradient_checkpointing, engine_batch=run.engine_batch,
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from lm.config import key
 from lm.lora import plain_weights
+from lm.stopping import StopStrings
 
 if TYPE_CHECKING:
     import torch
@@ -23,14 +24,16 @@ class Sampling:
     top_p: float = key(1.0, "nucleus: the fewest tokens that have this much probability; 1 keeps all", low=0, high=1)
     max_tokens: int = key(96, "longest completion, in tokens; one that reaches it is cut", low=1)
     n: int = key(1, "completions of each prompt", low=1)
+    stop: tuple[str, ...] = key((), "a completion also ends with the token that completes one of these texts")
 
 
 @dataclass(frozen=True)
 class Completion:
     """What the model wrote after a prompt.
 
-    ``token_ids`` (n,) ends in EOS exactly when ``finish`` is "stop". ``logprobs`` (n,) float32 are those of the sampled
-    tokens under softmax(logits / temperature) before nucleus truncation (temperature 1 where sampling is greedy).
+    ``token_ids`` (n,) ends in EOS, or in the token that completes a stop string, exactly when ``finish`` is "stop".
+    ``logprobs`` (n,) float32 are those of the sampled tokens under softmax(logits / temperature) before nucleus
+    truncation (temperature 1 where sampling is greedy).
     """
 
     token_ids: tuple[int, ...]
@@ -39,7 +42,11 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Anything that samples. ``generate`` returns n completions a prompt, those of one prompt side by side."""
+    """Anything that samples. ``generate`` returns n completions a prompt, those of one prompt side by side.
+
+    ``seed`` is one number a prompt, or one for the call that ``request_seeds`` makes them of. A prompt with its seed
+    gets the same completions (to rounding) whatever else is in the call.
+    """
 
     def load_weights(self, model: "PreTrainedModel") -> None: ...
 
@@ -47,20 +54,25 @@ class Engine(Protocol):
         self,
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
-        seed: int,
+        seed: int | Sequence[int],
         advance: Callable[[int], None] | None = None,
     ) -> list[Completion]: ...
+
+
+def request_seeds(seed: int, count: int) -> list[int]:
+    """A seed below 2^63 for each of a call's prompts; the first ones stay the same when more are asked for."""
+    return [int(s) >> 1 for s in np.random.SeedSequence(seed % 2**64).generate_state(count, np.uint64)]
 
 
 class TransformersEngine:
     """Samples with a transformers model in this process, ``batch`` sequences at a time.
 
-    Prompts of like length share a batch, each prompt is prefilled once for its n completions, and sequences that have
-    ended leave the batch. The same seed, prompts and batch size give the same completions.
+    Prompts of like length share a batch, each prompt is prefilled once for its n completions, sequences that have
+    ended leave the batch, and the cache is written in place.
     """
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch: int = 256) -> None:
-        self.model, self.batch = model, batch
+        self.model, self.tokenizer, self.batch = model, tokenizer, batch
         self.eos, self.pad = int(tokenizer.eos_token_id), int(tokenizer.pad_token_id)
 
     def load_weights(self, model: "PreTrainedModel") -> None:
@@ -71,80 +83,66 @@ class TransformersEngine:
         self,
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
-        seed: int,
+        seed: int | Sequence[int],
         advance: Callable[[int], None] | None = None,
     ) -> list[Completion]:
-        import torch
+        from lm.decoding import decoding
 
+        seeds = request_seeds(seed, len(prompts)) if isinstance(seed, int) else seed
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         found: list[list[Completion]] = [[] for _ in prompts]
         per_batch = max(1, self.batch // sampling.n)
-        generator = torch.Generator(device=self.model.device).manual_seed(seed)
-        training = self.model.training
-        self.model.eval()
-        try:
+        with decoding(self.model):
             for start in range(0, len(order), per_batch):
                 chunk = order[start : start + per_batch]
-                completions = self._generate_batch([prompts[i] for i in chunk], sampling, generator)
+                uniforms = uniform_draws([seeds[i] for i in chunk], sampling)
+                completions = self._generate_batch([prompts[i] for i in chunk], sampling, uniforms)
                 for place, i in enumerate(chunk):
                     found[i] = completions[place * sampling.n : (place + 1) * sampling.n]
                 if advance is not None:
                     advance(len(chunk))
-        finally:
-            self.model.train(training)
         return [completion for group in found for completion in group]
 
     def _generate_batch(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, generator: "torch.Generator"
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, uniforms: np.ndarray
     ) -> list[Completion]:
-        """Prefill left-padded prompts once, then decode all their completions in step."""
+        """Decode all completions of the prompts in step; ``uniforms`` (completions, max_tokens) choose the tokens."""
         import torch
 
-        device = self.model.device
+        device, rows = self.model.device, len(prompts) * sampling.n
         width = max(map(len, prompts))
-        ids = torch.full((len(prompts), width), self.pad, device=device)
-        mask = torch.zeros((len(prompts), width), dtype=torch.long, device=device)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(list(prompt), device=device)
-            mask[row, width - len(prompt) :] = 1
-
-        with torch.inference_mode():
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            out = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-            )
-            cache, logits = out.past_key_values, out.logits[:, -1]
-            rows = len(prompts) * sampling.n
-            if sampling.n > 1:
-                cache.batch_repeat_interleave(sampling.n)
-                logits = logits.repeat_interleave(sampling.n, 0)
-                mask = mask.repeat_interleave(sampling.n, 0)
-            tokens = torch.full((rows, sampling.max_tokens), self.pad, device=device)
-            logprobs = torch.zeros((rows, sampling.max_tokens), device=device)
-            lengths = torch.full((rows,), sampling.max_tokens, device=device)
-            stopped = torch.zeros(rows, dtype=torch.bool, device=device)
-            alive = torch.arange(rows, device=device)  # which completion each row of the batch is
-            for step in range(sampling.max_tokens):
-                token, logprob = draw(logits, sampling, generator)
-                tokens[alive, step], logprobs[alive, step] = token, logprob
-                ended = alive[(token == self.eos) & ~stopped[alive]]
-                stopped[ended], lengths[ended] = True, step + 1
-                running = ~stopped[alive]
-                if step + 1 == sampling.max_tokens or not bool(running.any()):
-                    break
-                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-                # Dropping rows copies the cache, so wait until an eighth of the batch has ended.
-                if int(running.sum()) * 8 <= len(alive) * 7:
-                    alive, token, mask = alive[running], token[running], mask[running]
-                    cache.batch_select_indices(running.nonzero()[:, 0])
-                out = self.model(
-                    input_ids=token[:, None],
-                    attention_mask=mask,
-                    position_ids=mask.sum(1, keepdim=True) - 1,
-                    past_key_values=cache,
-                    use_cache=True,
-                )
-                logits = out.logits[:, -1]
+        cache, logits, mask = self._prefill(prompts, width, sampling)
+        chances = torch.from_numpy(uniforms).to(device)
+        stop = StopStrings(self.tokenizer, sampling.stop)
+        tokens = torch.full((rows, sampling.max_tokens), self.pad, device=device)
+        logprobs = torch.zeros((rows, sampling.max_tokens), device=device)
+        lengths = torch.full((rows,), sampling.max_tokens, device=device)
+        stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+        alive = torch.arange(rows, device=device)  # which completion each row of the batch is
+        for step in range(sampling.max_tokens):
+            token, logprob = draw(logits, sampling, chances[alive, step])
+            tokens[alive, step], logprobs[alive, step] = token, logprob
+            over = token == self.eos
+            if sampling.stop:
+                over |= stop.ended(tokens[alive, : step + 1])
+            ended = alive[over & ~stopped[alive]]
+            stopped[ended], lengths[ended] = True, step + 1
+            running = ~stopped[alive]
+            left = int(running.sum())
+            if step + 1 == sampling.max_tokens or not left:
+                break
+            # Dropping rows copies the cache, so wait until an eighth of the batch has ended.
+            if left * 8 <= len(alive) * 7:
+                alive, token, mask = alive[running], token[running], mask[running]
+                cache.batch_select_indices(running.nonzero()[:, 0])
+            seen = mask[:, : width + step + 1]
+            logits = self.model(
+                input_ids=token[:, None],
+                attention_mask=seen,
+                position_ids=seen.sum(1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
         return [
             Completion(tuple(t[:n]), p[:n], "stop" if s else "length")
             for t, p, n, s in zip(
@@ -152,27 +150,65 @@ class TransformersEngine:
             )
         ]
 
+    def _prefill(
+        self, prompts: Sequence[Sequence[int]], width: int, sampling: Sampling
+    ) -> "tuple[Any, torch.Tensor, torch.Tensor]":
+        """Run left-padded prompts once: the cache, the next token's logits and the mask of what is real, with room for
+        the tokens to come, each repeated for the n completions of a prompt."""
+        import torch
 
-def draw(
-    logits: "torch.Tensor", sampling: Sampling, generator: "torch.Generator"
-) -> "tuple[torch.Tensor, torch.Tensor]":
+        from lm.decoding import roomy_cache
+
+        device = self.model.device
+        ids = torch.full((len(prompts), width), self.pad)
+        mask = torch.ones((len(prompts), width + sampling.max_tokens), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
+            mask[row, : width - len(prompt)] = 0
+        ids, mask = ids.to(device), mask.to(device)
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask[:, :width],
+            position_ids=(mask[:, :width].cumsum(1) - 1).clamp(min=0),
+            past_key_values=roomy_cache(self.model),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache, logits = out.past_key_values, out.logits[:, -1]
+        if sampling.n > 1:
+            cache.batch_repeat_interleave(sampling.n)
+            logits, mask = (x.repeat_interleave(sampling.n, 0) for x in (logits, mask))
+        return cache, logits, mask
+
+
+def uniform_draws(seeds: Sequence[int], sampling: Sampling) -> np.ndarray:
+    """(len(seeds) · n, max_tokens) float64 in [0, 1): a stream for each completion, of its prompt's seed and its place
+    among the n alone."""
+    return np.stack(
+        [np.random.default_rng((seed, k)).random(sampling.max_tokens) for seed in seeds for k in range(sampling.n)]
+    )
+
+
+def draw(logits: "torch.Tensor", sampling: Sampling, uniforms: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
     """One token a row from logits (B, V), and its log-prob (B,) under the untruncated distribution.
 
-    Sampling is by the Gumbel trick: argmax of log p + g with g = -log(-log u), an exact draw from softmax.
+    Sampling inverts the distribution function: the first token at which the sum of probabilities exceeds u (B,), a
+    float64 in [0, 1). The same u gives the same token whatever the other rows are.
     """
     import torch
 
     logits = logits.float()
     if sampling.temperature > 0:
         logits = logits / sampling.temperature
-    logprobs = torch.log_softmax(logits, -1)
+    total = logits.logsumexp(-1, keepdim=True)
     if sampling.temperature == 0:
-        token = logprobs.argmax(-1)
+        token = logits.argmax(-1, keepdim=True)
     else:
-        kept = nucleus(logprobs, sampling.top_p) if sampling.top_p < 1 else logprobs
-        # -log of an exponential draw is a Gumbel draw
-        token = (kept - torch.empty_like(kept).exponential_(generator=generator).log()).argmax(-1)
-    return token, logprobs.gather(-1, token[:, None])[:, 0]
+        kept = nucleus(logits - total, sampling.top_p) if sampling.top_p < 1 else logits - total
+        reached = kept.exp().cumsum(-1, dtype=torch.float64)
+        token = torch.searchsorted(reached, uniforms[:, None] * reached[:, -1:], right=True)
+        token = token.clamp(max=logits.shape[1] - 1)  # NaN logits: the log-prob says so, an index error would not
+    return token[:, 0], (logits.gather(-1, token) - total)[:, 0]
 
 
 def nucleus(logprobs: "torch.Tensor", top_p: float) -> "torch.Tensor":

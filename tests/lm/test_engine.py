@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from lm.config import load
-from lm.engine import Completion, Sampling, TransformersEngine, draw, nucleus
+from lm.engine import Completion, Sampling, TransformersEngine, draw, nucleus, request_seeds
 from lm.errors import UserError
 
 if TYPE_CHECKING:
@@ -112,12 +112,44 @@ def test_a_prompt_gets_the_same_answer_whatever_shares_its_batch(
 def test_the_same_seed_gives_the_same_completions(engine: TransformersEngine, prompts: list[list[int]]) -> None:
     sampling = Sampling(max_tokens=12, n=3)
     first = engine.generate(prompts, sampling, seed=5)
-    torch.manual_seed(99)  # the engine's generator is its own
+    torch.manual_seed(99)  # the engine's draws are its own
     state = torch.get_rng_state()
     assert same(first, engine.generate(prompts, sampling, seed=5))
     assert torch.equal(state, torch.get_rng_state())
     assert not same(first, engine.generate(prompts, sampling, seed=6))
     assert len({c.token_ids for c in first[:3]}) > 1, "the n completions of a prompt are separate draws"
+
+
+def test_a_request_with_its_seed_gets_the_same_sample_whatever_else_is_sampled(
+    fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: list[list[int]]
+) -> None:
+    sampling, seeds = Sampling(max_tokens=16, n=2), request_seeds(4, len(QUESTIONS))
+    together = TransformersEngine(fitted_policy, tokenizer).generate(prompts, sampling, 4)
+    assert request_seeds(4, 3) == seeds[:3]
+    assert len(set(seeds)) == len(seeds)
+    for batch, chosen in ((1, [5, 0]), (6, [2, 3, 6, 1])):
+        engine = TransformersEngine(fitted_policy, tokenizer, batch)
+        some = engine.generate([prompts[i] for i in chosen], sampling, [seeds[i] for i in chosen])
+        assert [c.token_ids for c in some] == [together[2 * i + k].token_ids for i in chosen for k in (0, 1)]
+
+
+def test_a_stop_string_ends_a_completion_at_the_token_that_completes_it(
+    engine: TransformersEngine, prompts: list[list[int]], tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    plain = engine.generate(prompts, Sampling(max_tokens=20, n=3), seed=2)
+    stopped = engine.generate(prompts, Sampling(max_tokens=20, n=3, stop=("-", "\n##")), seed=2)
+    cut = 0
+    for whole, short in zip(plain, stopped, strict=True):
+        n = len(short.token_ids)
+        assert short.token_ids == whole.token_ids[:n]
+        text, before = (tokenizer.decode(short.token_ids[:k], skip_special_tokens=True) for k in (n, n - 1))
+        assert not any(s in before for s in ("-", "\n##"))
+        if any(s in text for s in ("-", "\n##")):
+            assert short.finish == "stop"
+            cut += n < len(whole.token_ids)
+        else:
+            assert (short.finish, n) == (whole.finish, len(whole.token_ids))
+    assert cut > 3
 
 
 def test_completions_end_in_eos_or_at_the_limit(engine: TransformersEngine, prompts: list[list[int]]) -> None:
@@ -188,8 +220,18 @@ def test_nucleus_keeps_the_smallest_set_by_brute_force(top_p: float) -> None:
 def test_a_nucleus_is_never_empty() -> None:
     logprobs = torch.tensor([[0.2, 0.7, 0.1]]).log()
     assert torch.isfinite(nucleus(logprobs, 0.0)).tolist() == [[False, True, False]]
-    token, _ = draw(logprobs, Sampling(top_p=0.0), torch.Generator().manual_seed(0))
+    token, _ = draw(logprobs, Sampling(top_p=0.0), torch.tensor([0.99], dtype=torch.float64))
     assert token.item() == 1
+
+
+def test_a_draw_inverts_the_distribution_function_by_hand() -> None:
+    logprobs = torch.tensor([0.2, 0.0, 0.5, 0.3]).log()
+    uniforms = torch.tensor([0.0, 0.19, 0.21, 0.69, 0.71, 1 - 2**-53], dtype=torch.float64)
+    token, logprob = draw(logprobs.expand(6, -1), Sampling(), uniforms)
+    assert token.tolist() == [0, 0, 2, 2, 3, 3]  # never the token of probability 0
+    torch.testing.assert_close(logprob, logprobs[token])
+    token, logprob = draw(torch.full((1, 4), torch.nan), Sampling(), uniforms[:1])
+    assert torch.isnan(logprob).all()
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (1.0, 0.8)])
@@ -197,7 +239,7 @@ def test_draws_have_the_frequencies_of_the_softmax(temperature: float, top_p: fl
     logits, draws = np.array([0.0, 1.0, -1.0, 2.0, 0.5]), 40_000
     sampling = Sampling(temperature, top_p)
     rows = torch.tensor(logits, dtype=torch.float32).expand(draws, -1)
-    token, logprob = draw(rows, sampling, torch.Generator().manual_seed(7))
+    token, logprob = draw(rows, sampling, torch.from_numpy(np.random.default_rng(7).random(draws)))
     p = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     np.testing.assert_allclose(logprob.numpy(), np.log(p)[token.numpy()], rtol=1e-5)  # before truncation
     kept = np.ones(5, bool) if top_p == 1 else np.array([False, True, False, True, True])  # 0.58 + 0.21 + 0.13 > 0.8

@@ -10,6 +10,7 @@ import torch
 
 from lm.engine import Sampling, TransformersEngine
 from lm.models import load_causal_lm
+from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.tokenizer import encode, prompt_text
 from prm.implicit import ImplicitPRM
@@ -69,7 +70,8 @@ def test_prime_starts_from_even_odds_and_learns_from_verdicts(
 
 @pytest.mark.parametrize("form", ["implicit", "progress"])
 def test_runs_with_either_go_on_bit_for_bit(configure: Configure, form: str) -> None:
-    changes = {"eval_every": 0} | (
+    fast = OptimConfig(lr=1e-2, warmup=0, schedule="constant", weight_decay=0.0)
+    changes = {"eval_every": 0, "prm_optim": fast} | (
         {"prover": configure("x").policy, "prover_rollouts": 2} if form == "progress" else {}
     )
     train(whole := configure(f"{form}-whole", form=form, **changes))

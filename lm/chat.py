@@ -7,12 +7,22 @@ import random
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from lm.config import key
 from lm.errors import UserError
+from lm.progress import progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+Messages = Sequence[Mapping[str, str]]
+Cost = dict[str, int]  # what asking took, by name
+
+# An endpoint may move, or turn out to want other manners, in the middle of a run: keys that a resumed run may change.
+MANNERS = ("url", "key_variable", "concurrency", "retries", "patience", "timeout", "schema")
 
 _BUSY = {408, 409, 425, 429}  # and every 5xx: worth another try
 _OURS = {401, 403, 404}  # no other request will fare better
@@ -55,7 +65,7 @@ class _TryAgainError(Exception):
         self.wait = wait
 
 
-def ask(config: ChatConfig, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any] | None = None) -> Reply:
+def ask(config: ChatConfig, messages: Messages, schema: Mapping[str, Any] | None = None) -> Reply:
     """One answer to ``messages``; ``schema`` is a JSON schema that the endpoint is told to hold its answer to.
 
     Tries again, waiting twice as long each time and as long as the endpoint asks, where it is busy (429), broken (5xx),
@@ -83,6 +93,45 @@ def ask(config: ChatConfig, messages: Sequence[Mapping[str, str]], schema: Mappi
                 # Drawn, so that requests that failed together do not come back together.
                 time.sleep(min(60.0, error.wait) if error.wait is not None else random.uniform(longest / 2, longest))
     raise UserError(f"{config.url} does not answer ({reason}; {config.retries + 1} tries): resume when it does")
+
+
+def ask_until_read(
+    config: ChatConfig,
+    messages: Messages,
+    read: Callable[[str], Any],
+    attempts: int,
+    schema: Mapping[str, Any] | None = None,
+) -> list[Reply]:
+    """The answers to ``messages``, asked again up to ``attempts`` times while ``read`` makes nothing (None) of one."""
+    replies = [ask(config, messages, schema)]
+    while len(replies) < attempts and replies[-1].text is not None and read(replies[-1].text) is None:
+        # Asked the same way, a greedy model would say the same again.
+        replies.append(ask(replace(config, temperature=max(config.temperature, 0.7)), messages, schema))
+    return replies
+
+
+def ask_all(config: ChatConfig, items: Sequence[T], ask_one: Callable[[T], R], label: str) -> list[R]:
+    """``ask_one`` of each item, ``config.concurrency`` at a time, in their order."""
+    pool = ThreadPoolExecutor(config.concurrency)
+    found = []
+    try:
+        with progress(label, len(items)) as bar:
+            for answer in pool.map(ask_one, items):
+                found.append(answer)
+                bar.advance(1)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error, the answers still to come are of no use
+    return found
+
+
+def cost_of(replies: Sequence[Reply]) -> Cost:
+    """Requests, the retries among them, and tokens as the endpoint counts them."""
+    return {
+        "requests": len(replies),
+        "retries": sum(reply.tries - 1 for reply in replies),
+        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
+        "completion_tokens": sum(reply.completion_tokens for reply in replies),
+    }
 
 
 def _try(config: ChatConfig, body: bytes, tries: int) -> Reply:

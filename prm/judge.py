@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from lm.chat import ChatConfig, Reply, ask
+from lm.chat import ChatConfig, Cost, Reply, ask_all, ask_until_read, cost_of
 from lm.config import key
 from lm.errors import UserError
-from lm.progress import progress
-from prm.labelling import Cost
 from prm.scores import LabeledSolution
 from verifiers.solution import Solution
 
@@ -44,37 +41,19 @@ def judge_labels(config: JudgeConfig, solutions: Sequence[Solution]) -> tuple[li
     """
     if not config.model:
         raise UserError("judge.model is not set: name the model to ask, as the endpoint calls it")
-    cost = dict.fromkeys(("requests", "retries", "prompt_tokens", "completion_tokens"), 0)
-    cost |= dict.fromkeys(("unreadable", "refused", "too_long"), 0)
+    cost = cost_of([]) | dict.fromkeys(("unreadable", "refused", "too_long"), 0)
     labeled: list[LabeledSolution] = []
-    for solution, replies in zip(solutions, _ask_all(config, solutions), strict=True):
+    answers = ask_all(config, solutions, lambda solution: _replies(config, solution), "judge")
+    for solution, replies in zip(solutions, answers, strict=True):
         labels, outcome = _labels(replies, solution, config)
         origins = tuple(None if label is None else JUDGE for label in labels)
         labeled.append(LabeledSolution(solution, labels, origins))
         if outcome is not None:
             cost[outcome] += 1
-        for reply in replies:
-            cost["requests"] += 1
-            cost["retries"] += reply.tries - 1
-            cost["prompt_tokens"] += reply.prompt_tokens
-            cost["completion_tokens"] += reply.completion_tokens
-            if reply.refused and cost["refused"] == cost["requests"] == _HOPELESS:
-                raise UserError(f"the judge refuses every solution ({reply.refused}); judge.schema=false may help")
+        cost |= {name: cost[name] + spent for name, spent in cost_of(replies).items()}
+        if outcome == "refused" and cost["refused"] == cost["requests"] == _HOPELESS:
+            raise UserError(f"the judge refuses every solution ({replies[-1].refused}); judge.schema=false may help")
     return labeled, cost
-
-
-def _ask_all(config: JudgeConfig, solutions: Sequence[Solution]) -> list[list[Reply]]:
-    """The judge's answers on each solution, ``concurrency`` solutions at a time."""
-    pool = ThreadPoolExecutor(config.concurrency)
-    found = []
-    try:
-        with progress("judge", len(solutions)) as bar:
-            for replies in pool.map(lambda solution: _replies(config, solution), solutions):
-                found.append(replies)
-                bar.advance(1)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after an error, the answers still to come are of no use
-    return found
 
 
 def _replies(config: JudgeConfig, solution: Solution) -> list[Reply]:
@@ -83,13 +62,7 @@ def _replies(config: JudgeConfig, solution: Solution) -> list[Reply]:
     if not 0 < steps <= config.max_steps:
         return []
     asked, form = messages(solution, config.critique), schema(steps, config) if config.schema else None
-    replies = [ask(config, asked, form)]
-    while len(replies) < config.attempts and replies[-1].text is not None:
-        if read_verdicts(replies[-1].text, steps) is not None:
-            break
-        # Asked the same way, a greedy model would say the same again.
-        replies.append(ask(replace(config, temperature=max(config.temperature, 0.7)), asked, form))
-    return replies
+    return ask_until_read(config, asked, lambda text: read_verdicts(text, steps), config.attempts, form)
 
 
 def _labels(
@@ -128,18 +101,24 @@ def read_verdicts(text: str, steps: int) -> tuple[float | None, ...] | None:
 
     What stands around the object (a code fence, thinking aloud) is passed over; what is in it is read to the letter.
     """
-    begin, end = text.find("{", text.rfind("</think>") + 1), text.rfind("}")
-    try:
-        answer = json.loads(text[begin : end + 1], object_pairs_hook=_each_once) if 0 <= begin < end else None
-    except (ValueError, RecursionError):
-        return None
+    answer = read_object(text)
     wanted = [str(i) for i in range(1, steps + 1)]
-    if not isinstance(answer, dict) or set(answer) - {"critique"} != set(wanted):
+    if answer is None or set(answer) - {"critique"} != set(wanted):
         return None
     said = [answer[number] for number in wanted]
     if not all(isinstance(verdict, str) and verdict in _VERDICTS for verdict in said):
         return None
     return tuple(_VERDICTS[verdict] for verdict in said)
+
+
+def read_object(text: str) -> dict[str, Any] | None:
+    """The one JSON object that an answer holds, whatever stands around it; None where there is none to be read."""
+    begin, end = text.find("{", text.rfind("</think>") + 1), text.rfind("}")
+    try:
+        answer = json.loads(text[begin : end + 1], object_pairs_hook=_each_once) if 0 <= begin < end else None
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lm.chat import MANNERS
 from lm.config import key, part
 from lm.engine import Sampling, TransformersEngine
 from lm.errors import UserError
@@ -27,10 +28,7 @@ from verifiers.solution import Problem
 Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
 _BY_POLICY = (MONTE_CARLO, OMEGA)
 _DEAR = (MONTE_CARLO, OMEGA, JUDGE)
-# An endpoint may move, or turn out to want other manners, in the middle of a run.
-_MAY_CHANGE = MAY_CHANGE | {
-    f"judge.{name}" for name in ("url", "key_variable", "concurrency", "retries", "patience", "timeout", "schema")
-}
+_MAY_CHANGE = MAY_CHANGE | {f"judge.{name}" for name in MANNERS}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
+from lm.chat import Cost
 from prm.rollouts import Roller, Rollout, Sample
 from prm.scores import LabeledSolution
 from verifiers.families import steps_right
 from verifiers.solution import Solution
 from verifiers.verify import verify_solution
-
-Cost = dict[str, int]  # what labelling took, by name: roll-outs, tokens, requests
 
 SYMBOLIC, MONTE_CARLO = "symbolic", "monte_carlo"
 _CHECKED = {"holds": 1.0, "fails": 0.0, "unknown": None}

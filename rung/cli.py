@@ -40,6 +40,7 @@ VERBS = {
     "rl": Verb("the same loop, any algorithm: see configs/rl", "rl.train:train", "rl.config:RLConfig"),
     "dpo": Verb("a policy from pairs of answers or of steps", "rl.dpo:train", "rl.dpo:DPOConfig"),
     "rm": Verb("a reward model from pairs of answers", "rl.reward_model:train", "rl.reward_model:RewardModelConfig"),
+    "rlaif": Verb("a policy from a judge's verdicts on its samples", "rl.rlaif:train", "rl.rlaif:RLAIFConfig"),
     "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
     "verify": Verb(
         "say which final answers in a file are right", "rung.verify:main", "rung.verify:VerifyConfig", argument="file"

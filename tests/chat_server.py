@@ -51,10 +51,11 @@ def serving(answer: Answer) -> Iterator[Served]:
                 served.open += 1
                 served.most_open = max(served.most_open, served.open)
             try:
-                self.reply(answer(body, number))
-            finally:
+                what = answer(body, number)
+            finally:  # before the reply: the client's next request may come before this thread runs again
                 with served.lock:
                     served.open -= 1
+            self.reply(what)
 
         def reply(self, what: Any) -> None:
             status, headers = 200, {}

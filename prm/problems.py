@@ -23,6 +23,9 @@ class ProblemsConfig:
     )
     test_source: str | None = key(None, "file of the test problems; null: the test split of the hub data set")
     subset: str | None = key(None, "configuration of a hub data set: main for openai/gsm8k")
+    answers: bool = key(
+        True, "each problem has a gold answer; false: prompts, with responses for rung sft, or for rung rl reward=..."
+    )
     validation_fraction: float = key(0.05, "share of a source's questions kept from training", low=0, high=0.9)
     families: tuple[str, ...] = key(tuple(FAMILIES), "built-in families to draw from")
     levels: tuple[int, ...] = key((4,), "levels of the built-in families, 1 (shortest) to 4")
@@ -53,7 +56,7 @@ def load_problems(
         if split == "test":
             examples = _test_examples(config)
         else:
-            every = load_examples(config.source, config=config.subset, purpose="train")
+            every = load_examples(config.source, config=config.subset, purpose="train", answers=config.answers)
             train, validation = split_by_problem(
                 every, config.validation_fraction, config.seed, question=lambda e: e.problem.question
             )
@@ -67,7 +70,7 @@ def load_problems(
 
 def _test_examples(config: ProblemsConfig) -> list[Example]:
     if config.test_source is not None:
-        examples = load_examples(config.test_source, config=config.subset, purpose="evaluate")
+        examples = load_examples(config.test_source, config=config.subset, purpose="evaluate", answers=config.answers)
     elif is_hub_name(config.source):
         return load_examples(config.source, config=config.subset, split="test", purpose="evaluate")
     else:

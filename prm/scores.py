@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from lm.errors import UserError
-from verifiers.data import DataError, read_rows
+from verifiers.rows import DataError, hub_rows, read_rows
 from verifiers.solution import Problem, Solution
 from verifiers.split import steps_at
 
@@ -147,10 +147,11 @@ def read_labeled(path: str | Path) -> list[LabeledSolution]:
     return list(parse_rows(path, LabeledSolution.from_json))
 
 
-def parse_rows(path: str | Path, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-    """``parse(row)`` for each row of a file; a ValueError of ``parse`` becomes a UserError that names file and line."""
+def parse_rows(path: str | Path, parse: Callable[[Mapping[str, Any]], T], *, from_hub: bool = False) -> Iterator[T]:
+    """``parse(row)`` for each row of a file, or ``from_hub`` of the train split of the data set that ``path`` names; a
+    ValueError of ``parse`` becomes a UserError that names file and line."""
     try:
-        for where, row in read_rows(path):
+        for where, row in hub_rows(str(path), None, "train") if from_hub else read_rows(path):
             try:
                 item = parse(row)
             except ValueError as error:

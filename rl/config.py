@@ -28,6 +28,9 @@ class RLConfig:
         "separate", "shared: the critic is a head on the policy's own trunk, for half the compute"
     )
     prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
+    reward: str | None = key(
+        None, "a reward model (rung rm) that pays for a response in the verdict's place, with credit.form=outcome: RLHF"
+    )
     prover: str | None = key(
         None, "a policy whose roll-outs from each step (c/N) take the PRM's place, for credit.form=progress"
     )
@@ -65,6 +68,9 @@ class RLConfig:
         0.0, "γ of PPO-ptx: weight of the cross-entropy of worked solutions, mixed into every update", low=0
     )
     ptx_batch: int = key(32, "worked solutions in each update's ptx loss", low=1)
+    ptx_source: str | None = key(
+        None, "file or hub data set of the solutions that ptx mixes in, which need no answers; null: those of problems"
+    )
     max_skipped: int = key(5, "a run ends after so many updates in a row with NaN or Inf, which are left out", low=1)
     optim: OptimConfig = part(OptimConfig, lr=1e-4, warmup=5, schedule="constant", weight_decay=0.0)
     critic_optim: OptimConfig = part(OptimConfig, lr=1e-3, warmup=1, schedule="constant", weight_decay=0.0)
@@ -95,5 +101,9 @@ def check(config: RLConfig) -> None:
     if config.sampling.n < 2 and (config.compared is not None or config.resample):
         what = "resample" if config.resample else f"advantage.estimator={config.advantage.estimator}"
         raise UserError(f"{what} compares the rollouts of a problem: give sampling.n of 2 or more")
+    if config.reward is not None and config.credit.form != "outcome":
+        raise UserError("reward names a model that judges whole responses: give credit.form=outcome with it")
+    if not config.problems.answers and config.reward is None:
+        raise UserError("problems.answers is false and a verdict needs answers: give reward=MODEL, of rung rm")
     if config.critic_trunk == "shared" and config.critic is not None:
         raise UserError("critic names a trunk of its own and critic_trunk is shared: give one of them")

@@ -192,19 +192,25 @@ def token_rewards(
     *,
     group: int = 1,
     longest: int = 0,
+    paid: "Sequence[float] | None" = None,
 ) -> "torch.Tensor":
     """Rewards (B, T): step i's at the token that ends it, the outcome's and what length costs at the last one.
 
     ``group`` rollouts of each problem stand side by side; ``longest`` is the most tokens that one could have had.
+    ``paid`` is what a reward model gives each rollout, in the place of its outcome's reward.
     """
     import torch
 
     rewards = torch.zeros(tokens.ids.shape)
     every_step = step_rewards([np.asarray(s.probabilities, dtype=np.float64) for s in scores], config, group)
-    outcomes = [
-        outcome_reward(verdict, rollout.completion.finish, config)
-        for verdict, rollout in zip(verdicts, tokens.rollouts, strict=True)
-    ]
+    outcomes = (
+        [config.outcome_weight * reward for reward in paid]
+        if paid is not None
+        else [
+            outcome_reward(verdict, rollout.completion.finish, config)
+            for verdict, rollout in zip(verdicts, tokens.rollouts, strict=True)
+        ]
+    )
     if config.form == "group":
         outcomes = [x for i in range(0, len(outcomes), group) for x in standardise(np.array(outcomes[i : i + group]))]
     for row, (rollout, per_step) in enumerate(zip(tokens.rollouts, every_step, strict=True)):

@@ -18,6 +18,7 @@ from prm.scorer import Scorer
 from prm.scores import StepScores
 from rl.config import RLConfig
 from rl.losses import Metrics
+from rl.reward_model import RewardModel, load_reward_model
 from verifiers.solution import Solution, Verdict
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
 def step_judge(
     config: RLConfig, tokenizer: "PreTrainedTokenizerBase", reference: "PreTrainedModel"
-) -> "Scorer | Prover":
+) -> "Scorer | Prover | RewardModel":
     """The scorer that ``config`` asks for.
 
     credit.form=implicit: a second copy of the policy beside the frozen one, as PRIME starts (Cui et al. 2025).
     """
+    if config.reward is not None:
+        return load_reward_model(config.reward, config.dtype, config.prompt, config.micro_tokens)
     if config.credit.form == "implicit":
         model = load_causal_lm(config.policy, config.dtype).to(reference.device)  # type: ignore[arg-type]
         make_trainable(model, config.lora, config.gradient_checkpointing)

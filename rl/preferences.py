@@ -3,7 +3,6 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm.config import key
@@ -11,6 +10,7 @@ from lm.errors import UserError
 from lm.sft import Pair
 from lm.tokenizer import encode, prompt_text
 from prm.scores import LabeledSolution, parse_rows, read_labeled
+from verifiers.rows import is_hub_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,11 +34,14 @@ class PreferenceData:
     """Files of pairs."""
 
     pairs: tuple[str, ...] = key(
-        (), "files of pairs (.jsonl, .jsonl.gz, .json, .parquet): prompt or question, chosen, rejected, perhaps prefix"
+        (),
+        "files of pairs (.jsonl, .jsonl.gz, .json, .parquet) or hub data sets: prompt or question, chosen, rejected, "
+        "perhaps group and prefix",
     )
     labels: tuple[str, ...] = key(
         (), "files of labelled solutions (rung label), for pairs of a right and a wrong next step: step-DPO"
     )
+    longest: int | None = key(None, "characters: pairs with a longer prompt or response are left out", low=1)
     validation_fraction: float = key(0.1, "share of the prompts (or groups) kept from training", low=0, high=0.9)
 
 
@@ -46,8 +49,10 @@ def load_preferences(data: PreferenceData, seed: int) -> tuple[list[Preference],
     """(training pairs, held-out pairs), split by group. Raises UserError where there are none to train on."""
     if not data.pairs and not data.labels:
         raise UserError("no preferences to learn from: give data.pairs=[FILE] or data.labels=[FILE]")
-    every = [pair for path in data.pairs for pair in parse_rows(Path(path), _preference)]
+    every = [pair for path in data.pairs for pair in parse_rows(path, _preference, from_hub=is_hub_name(path))]
     every += step_pairs([item for path in data.labels for item in read_labeled(path)])
+    if data.longest is not None:
+        every = [p for p in every if max(len(p.question), len(p.chosen), len(p.rejected)) <= data.longest]
     groups = sorted({pair.group for pair in every})
     random.Random(f"preferences/{seed}").shuffle(groups)
     held = set(groups[: round(data.validation_fraction * len(groups))])

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lm.config import key, part
 from lm.models import DType, default_device, load_token_scorer, load_tokenizer, make_trainable, zero_head
 from lm.optim import OptimConfig
@@ -12,10 +14,13 @@ from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, Pair, encode_pairs
 from lm.torch_setup import prepare_torch
+from prm.scorer import sigmoid
+from prm.scores import StepScores
 from rl.batch import pack_pairs
 from rl.losses import Metrics, bradley_terry_loss
 from rl.pair_fit import Compared, PairConfig, accumulate, fit_pairs, ranking_accuracy
 from rl.preferences import encode_preferences, load_preferences
+from verifiers.solution import Solution
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +83,12 @@ def load_reward_model(name: str, dtype: DType, prompt: str | None, micro_tokens:
     """The reward model at ``name``: a folder that ``rung rm`` wrote, or a hub name."""
     model = load_token_scorer(name, 1, dtype).to(default_device())  # type: ignore[arg-type]
     return RewardModel(model, load_tokenizer(name), prompt, micro_tokens)
+
+
+def outcome_scores(rewards: Sequence[float], solutions: Sequence[Solution]) -> list[StepScores]:
+    """σ(r), the chance of being preferred to a response of reward 0, as every step's score: for the metrics."""
+    chances = sigmoid(np.array(rewards))
+    return [StepScores(np.full(len(s.steps), p), outcome=True) for s, p in zip(solutions, chances, strict=True)]
 
 
 def rewards(model: "PreTrainedModel", pairs: Sequence[Pair]) -> "torch.Tensor":

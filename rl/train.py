@@ -1,6 +1,7 @@
 """``rung rl``: a better policy by rewards on every step. Read ``train`` top to bottom; it is the algorithm."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lm.engine import TransformersEngine
@@ -32,6 +33,7 @@ from rl.kl import KLController
 from rl.learn import Learner, Refusals, backward, clear_gradients, mean_metrics, minibatches, ptx_backward, update
 from rl.losses import Metrics
 from rl.metrics import reward_metrics, rollout_metrics
+from rl.reward_model import RewardModel, outcome_scores
 from verifiers.solution import Example
 
 if TYPE_CHECKING:
@@ -79,7 +81,11 @@ def train(config: RLConfig) -> None:
         # judge every step
         with run.timer("judge"):
             solutions = [r.solution for r in rollouts]
-            scores = prm.score(solutions)
+            if isinstance(prm, RewardModel):  # RLHF: what people would prefer, in the place of the verdict
+                paid = prm.rate([(s.problem.question, s.text) for s in solutions])
+                scores = outcome_scores(paid, solutions)
+            else:
+                paid, scores = None, prm.score(solutions)
             judged = {}
             if isinstance(prm, ImplicitPRM):  # PRIME: the judge learns from the verdicts too
                 judged = outcome_backward(prm, solutions, verdicts)
@@ -89,8 +95,9 @@ def train(config: RLConfig) -> None:
         with run.timer("credit"):
             tokens = pack(rollouts, device)
             rewards = token_rewards(
-                tokens, scores, verdicts, config.credit, group=config.sampling.n, longest=config.sampling.max_tokens
-            )
+                tokens, scores, verdicts, config.credit, group=config.sampling.n, longest=config.sampling.max_tokens,
+                paid=paid,
+            )  # fmt: skip
             experience, metrics = estimate_advantages(
                 policy, reference, critic, tokens, rewards, config.advantage, kl_coefficient=beta.coefficient,
                 group=config.sampling.n, temperature=config.sampling.temperature, micro_tokens=config.micro_tokens,
@@ -180,8 +187,12 @@ def make_critic(policy: "PreTrainedModel", config: RLConfig) -> Critic:
 
 
 def worked_pairs(tokenizer: "PreTrainedTokenizerBase", examples: Sequence[Example], config: RLConfig) -> list[Pair]:
-    """The worked solutions that ptx mixes in."""
+    """The worked solutions that ptx mixes in: of ``examples``, the problems', or of a source of their own."""
+    source = config.problems.source
+    if config.ptx_source is not None:
+        source = config.ptx_source
+        examples = load_problems(replace(config.problems, source=source, answers=False), "train")
     texts = [(e.problem.question, e.solution) for e in examples if e.solution]
     if not texts:
-        raise UserError(f"{config.problems.source!r} has no worked solutions to mix in: leave ptx_coefficient at 0")
+        raise UserError(f"{source!r} has no worked solutions to mix in: leave ptx_coefficient at 0")
     return encode_pairs(tokenizer, texts, config.prompt)

@@ -34,6 +34,7 @@ def load_examples(
     keep_marks: bool = False,
     purpose: Literal["train", "evaluate"] = "train",
     allow_test: bool = False,
+    answers: bool = True,
 ) -> list[Example]:
     """The (first ``limit``) examples of ``source``: a local .jsonl, .jsonl.gz, .json or .parquet file, or a hub name.
 
@@ -42,6 +43,7 @@ def load_examples(
     the solution in "solution" where there is one.  An answer column of the form "reasoning #### 72" (GSM8K on the hub)
     gives both.  GSM8K's calculator marks ``<<48/2=24>>`` are removed unless ``keep_marks``.  A column "options" (a list
     of choices) is appended to the question, a line each; of a list of solutions the first is taken.
+    With ``answers=False`` a row may come without an answer, as instructions do: its answer is "" then.
 
     Raises :class:`DataError` where the source cannot be read, a column is missing, a row lacks its question or answer,
     two rows share an id, or ``purpose`` is "train" and the source, its split or a row's id names a test set, which
@@ -68,7 +70,7 @@ def load_examples(
         if problem_id in places:
             raise DataError(f"{where}: id {problem_id!r} stands at {places[problem_id]} already; ids must be unique")
         places[problem_id] = where
-        examples.append(_example(row, where, problem_id, (question, answer, solution), keep_marks))
+        examples.append(_example(row, where, problem_id, (question, answer, solution), keep_marks, answers))
     return examples
 
 
@@ -111,7 +113,12 @@ def _unit_hash(question: str, seed: int) -> float:
 
 
 def _example(
-    row: Mapping[str, Any], where: str, problem_id: str, columns: tuple[str, str | None, str | None], keep_marks: bool
+    row: Mapping[str, Any],
+    where: str,
+    problem_id: str,
+    columns: tuple[str, str | None, str | None],
+    keep_marks: bool,
+    answers: bool,
 ) -> Example:
     question_column, answer_column, solution_column = columns
     if answer_column is None:
@@ -123,6 +130,10 @@ def _example(
     options = row.get("options")
     if isinstance(options, list) and options:
         question = "\n".join([question, *map(str, options)])
+
+    if not answers and row.get(answer_column) is None:
+        told = _cell(row, solution_column, where, "solution") if solution_column is not None else None
+        return Example(Problem(problem_id, question, ""), told)
 
     worked, mark, gold = _cell(row, answer_column, where, "answer").rpartition(_ANSWER_MARK)
     gold = gold.strip()

@@ -32,6 +32,17 @@ def test_both_layouts_of_gsm8k_give_the_same_example(tmp_path: Path) -> None:
     assert hub == Example(Problem("hub-0", "How many clips?", "1024"), f"{CLEAN}\n#### 1024")
 
 
+def test_rows_without_answers_where_none_is_needed(tmp_path: Path) -> None:
+    told = {"question": "Be kind.", "solution": "I am.\n"}
+    path = write(tmp_path, {"question": "Who?"}, told, LOCAL)
+    with pytest.raises(DataError, match="no column 'answer'"):
+        load_examples(path)
+    prompt, response, worked = load_examples(path, answers=False)
+    assert prompt == Example(Problem("problems-0", "Who?", ""), None)
+    assert response == Example(Problem("problems-1", "Be kind.", ""), "I am.\n")
+    assert worked.problem.answer == "1024"
+
+
 def test_marks_are_kept_when_asked(tmp_path: Path) -> None:
     (example,) = load_examples(write(tmp_path, LOCAL), keep_marks=True)
     assert example.solution == f"{WORKED}\n#### 1024"

@@ -53,7 +53,6 @@ def test_the_policy_comes_to_answer_as_the_judge_likes(make: Make) -> None:
     lengths = [line["response_length"] for line in lines]
     assert np.mean(lengths[-3:]) < np.mean(lengths[:3]) - 1.5
     assert lines[0]["margin"] == pytest.approx(0, abs=1e-4)  # the reference is where the policy starts
-    assert lines[-1]["chosen_log_ratio"] > lines[-1]["rejected_log_ratio"]
     assert all(line["decided"] + line["ties"] == line["compared"] for line in lines)
     assert lines[-1]["requests"] == len(served.requests) == 2 * sum(line["compared"] for line in lines)
     assert lines[-1]["prompt_tokens"] == 50 * len(served.requests)

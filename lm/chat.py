@@ -68,12 +68,8 @@ class _TryAgainError(Exception):
 def ask(config: ChatConfig, messages: Messages, schema: Mapping[str, Any] | None = None) -> Reply:
     """One answer to ``messages``; ``schema`` is a JSON schema that the endpoint is told to hold its answer to.
 
-    Tries again, waiting twice as long each time and as long as the endpoint asks, where it is busy (429), broken (5xx),
-    away, silent for ``timeout`` seconds, or answers in no JSON of the protocol. Raises UserError where the last try
-    fails too, and at once where no request can succeed: a wrong key, a model or a path that is not there.
+    Tries again and raises UserError as ``post`` does.
     """
-    if not config.url.startswith(("http://", "https://")):
-        raise UserError(f"{config.url!r} is no address of an endpoint; give one like http://localhost:8000/v1")
     body: dict[str, Any] = {
         "model": config.model,
         "messages": list(messages),
@@ -82,10 +78,25 @@ def ask(config: ChatConfig, messages: Messages, schema: Mapping[str, Any] | None
     }
     if schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    said, refused, tries = post(config, "chat/completions", body, _read_chat)
+    return Reply(None, refused, 0, 0, tries) if said is None else Reply(said[0], "", said[1], said[2], tries)
+
+
+def post(config: ChatConfig, path: str, body: Mapping[str, Any], read: Callable[[Any], T]) -> tuple[T | None, str, int]:
+    """What ``read`` makes of the JSON that ``config.url``/``path`` answers, or None and why the endpoint refused this
+    request (400, 413, 422); and the tries it took. ``read`` may raise ValueError, KeyError, IndexError, TypeError or
+    AttributeError for an answer that is not of the protocol.
+
+    Tries again, waiting twice as long each time and as long as the endpoint asks, where it is busy (429), broken (5xx),
+    away, silent for ``timeout`` seconds, or answers in no JSON of the protocol. Raises UserError where the last try
+    fails too, and at once where no request can succeed: a wrong key, a model or a path that is not there.
+    """
+    if not config.url.startswith(("http://", "https://")):
+        raise UserError(f"{config.url!r} is no address of an endpoint; give one like http://localhost:8000/v1")
     reason = ""
     for tries in range(1, config.retries + 2):
         try:
-            return _try(config, json.dumps(body).encode(), tries)
+            return (*_try(config, path, json.dumps(body).encode(), read), tries)
         except _TryAgainError as error:
             reason = str(error)
             if tries <= config.retries:
@@ -134,29 +145,33 @@ def cost_of(replies: Sequence[Reply]) -> Cost:
     }
 
 
-def _try(config: ChatConfig, body: bytes, tries: int) -> Reply:
+def _read_chat(answer: Any) -> tuple[str, int, int]:
+    """(text, prompt tokens, completion tokens) of an answer of the chat-completions protocol."""
+    text = answer["choices"][0]["message"]["content"]
+    usage = answer.get("usage") or {}
+    prompt, completion = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+    return text if isinstance(text, str) else "", prompt, completion
+
+
+def _try(config: ChatConfig, path: str, body: bytes, read: Callable[[Any], T]) -> tuple[T | None, str]:
     headers = {"Content-Type": "application/json"}
     if secret := os.environ.get(config.key_variable):
         headers["Authorization"] = f"Bearer {secret}"
-    request = urllib.request.Request(f"{config.url.rstrip('/')}/chat/completions", body, headers)
+    request = urllib.request.Request(f"{config.url.rstrip('/')}/{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=config.timeout) as response:
             answer = response.read()
     except urllib.error.HTTPError as error:
-        return _refusal(config, error, tries)
+        return None, _refusal(config, error)
     except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and resets are OSErrors
         raise _TryAgainError(f"{type(error).__name__}: {error}") from error
     try:
-        parsed = json.loads(answer)
-        text = parsed["choices"][0]["message"]["content"]
-        usage = parsed.get("usage") or {}
-        counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        return read(json.loads(answer)), ""
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise _TryAgainError(f"an answer that is not of the protocol: {answer[:80]!r}") from error
-    return Reply(text if isinstance(text, str) else "", "", counts[0], counts[1], tries)
 
 
-def _refusal(config: ChatConfig, error: urllib.error.HTTPError, tries: int) -> Reply:
+def _refusal(config: ChatConfig, error: urllib.error.HTTPError) -> str:
     said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:200]
     if error.code in _BUSY or error.code >= 500:
         wait = error.headers.get("Retry-After", "")
@@ -164,4 +179,4 @@ def _refusal(config: ChatConfig, error: urllib.error.HTTPError, tries: int) -> R
     if error.code in _OURS:
         cure = f"is {config.key_variable} set to its key?" if error.code != 404 else "are url and model right?"
         raise UserError(f"{config.url} refuses {config.model!r}: HTTP {error.code}, {said or error.reason}; {cure}")
-    return Reply(None, f"HTTP {error.code}: {said}", 0, 0, tries)
+    return f"HTTP {error.code}: {said}"

@@ -87,6 +87,16 @@ def _of_no_model(name: str) -> bool:
     return saved_as in ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
+def context_length(name: str) -> int | None:
+    """How many tokens the model at ``name`` was made for; None where its config does not say."""
+    from transformers import AutoConfig
+
+    with hub_errors(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None
+
+
 def load_causal_lm(name: str, dtype: DType = "float32", attention: str = "sdpa") -> "PreTrainedModel":
     """The language model at ``name``, a hub name or a folder; safetensors only, no remote code."""
     from transformers import AutoModelForCausalLM

@@ -28,6 +28,7 @@ class JudgeConfig(ChatConfig):
 
     critique: bool = key(True, "let the judge write down its reasoning before its verdicts: dearer, and better")
     schema: bool = key(True, "hold the answer to a JSON schema; false for endpoints that know no response_format")
+    start: bool = key(False, "start a vLLM server of the model for the run, as engine.* says; url is then its own")
     attempts: int = key(2, "times to ask where the answer cannot be read", low=1)
     max_steps: int = key(200, "solutions of more steps are not asked about", low=1)
 

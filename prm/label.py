@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from lm.chat import MANNERS
 from lm.config import key, part
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine, start_server
 from lm.errors import UserError
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, context_length, load_tokenizer
 from lm.run import MAY_CHANGE, Run
 from lm.torch_setup import prepare_torch
 from prm.consensus import Keep
@@ -29,6 +31,7 @@ Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
 _BY_POLICY = (MONTE_CARLO, OMEGA)
 _DEAR = (MONTE_CARLO, OMEGA, JUDGE)
 _MAY_CHANGE = MAY_CHANGE | {f"judge.{name}" for name in MANNERS}
+_MAY_CHANGE |= {f"engine.{name}" for name in ("url", "python", "arguments", "cache_gib", "memory")}
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class LabelConfig:
     )
     judge: JudgeConfig = part(JudgeConfig)
     batch_problems: int = key(250, "problems (or a file's solutions) a batch; a run resumes at a batch", low=1)
+    engine: EngineConfig = part(EngineConfig, "what solves and rolls out")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     seed: int = key(0, "of the sampling")
@@ -101,6 +105,10 @@ def label(config: LabelConfig) -> None:
         overwrite=config.overwrite,
         may_change=_MAY_CHANGE,
     )
+    server = None
+    if JUDGE in config.labellers and config.judge.start:
+        server = start_server(config.engine, config.judge.model, dtype=config.dtype, batch=config.judge.concurrency)
+        config = replace(config, judge=replace(config.judge, url=server.url))
     for step in run.steps(len(batches), save_every=1, label="labels"):
         batch = batches[step]
         seed = config.seed * 100_003 + step
@@ -108,7 +116,7 @@ def label(config: LabelConfig) -> None:
             samples = _samples(batch, roller, config, 2 * seed)
         cost: Cost = {"solutions": len(samples), "steps": sum(len(s.solution.steps) for s in samples)}
         for labeller in batch.labellers:
-            with run.timer(labeller):
+            with run.timer(labeller), server.blamed() if server is not None else nullcontext():
                 items, spent = _label(labeller, batch, samples, roller, config, 2 * seed + 1, step)
             write_labeled(part_path(config.folder, step, labeller), items)
             cost |= {f"{labeller}_{name}": value for name, value in spent.items()}
@@ -169,11 +177,9 @@ def _roller(config: LabelConfig) -> Roller | None:
     if config.solutions is not None and not set(_BY_POLICY) & set(config.labellers):
         return None
     tokenizer = load_tokenizer(config.policy)
-    policy = load_causal_lm(config.policy, config.dtype)
-    policy.to(default_device())  # type: ignore[arg-type]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     draws = replace(config.sampling, n=config.rollouts)
-    context = getattr(policy.config, "max_position_embeddings", None)
+    context = config.engine.context or context_length(config.policy)
     return Roller(engine, tokenizer, draws, config.prompt, context)
 
 

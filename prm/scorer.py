@@ -58,13 +58,16 @@ class StepPRM:
         see ``measure``. ``advance`` is told how many more solutions are done.
         """
         logits = self.logits(solutions, advance)
-        return [_scores(row, solution, self) for row, solution in zip(logits, solutions, strict=True)]
+        return [
+            scores_of(row, solution, self.form, self.temperature)
+            for row, solution in zip(logits, solutions, strict=True)
+        ]
 
     def logits(self, solutions: Sequence[Solution], advance: Advance | None = None) -> list[np.ndarray]:
         """The log-odds (S,) before the temperature (one for all steps where the format judges the outcome)."""
         import torch
 
-        rows = self._rows(solutions)
+        rows = rows_of(self.form, self.tokenizer, solutions, self.prompt)
         stop_at_complaint(measure_rows(rows, solutions, context_length(self.trunk)))
         stepped = [i for i, row in enumerate(rows) if row.ends]
         found: list[np.ndarray] = [np.empty(0)] * len(rows)
@@ -86,16 +89,22 @@ class StepPRM:
 
     def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
         """For each solution the tokens that scoring it takes, its question included, or what keeps it from a score."""
-        return measure_rows(self._rows(solutions), solutions, context_length(self.trunk))
-
-    def _rows(self, solutions: Sequence[Solution]) -> list[Row]:
-        rows = encode_solutions(self.form, self.tokenizer, solutions, self.prompt)
-        return [r._replace(ends=r.ends[-1:]) for r in rows] if self.form.outcome else rows
+        rows = rows_of(self.form, self.tokenizer, solutions, self.prompt)
+        return measure_rows(rows, solutions, context_length(self.trunk))
 
 
-def _scores(logits: np.ndarray, solution: Solution, prm: StepPRM) -> StepScores:
-    probabilities = sigmoid(logits / prm.temperature)
-    if prm.form.outcome:
+def rows_of(
+    form: Format, tokenizer: "PreTrainedTokenizerBase", solutions: Sequence[Solution], prompt: str | None
+) -> list[Row]:
+    """The solutions in the format's layout, read at the last step alone where the format judges the outcome."""
+    rows = encode_solutions(form, tokenizer, solutions, prompt)
+    return [r._replace(ends=r.ends[-1:]) for r in rows] if form.outcome else rows
+
+
+def scores_of(logits: np.ndarray, solution: Solution, form: Format, temperature: float) -> StepScores:
+    """Log-odds (S,), or one where the format judges the outcome, to the solution's scores."""
+    probabilities = sigmoid(logits / temperature)
+    if form.outcome:
         return StepScores(np.repeat(probabilities, len(solution.steps)), outcome=True)
     return StepScores(probabilities)
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from lm.config import key, part
 from lm.engine import Sampling
+from lm.engines import EngineConfig
 from lm.errors import UserError
 from lm.lora import LoRAConfig
 from lm.models import DType
@@ -48,6 +49,7 @@ class RLConfig:
     resample: int = key(
         0, "rounds of sampling other problems for those whose rollouts are all right or all wrong (DAPO)", low=0
     )
+    engine: EngineConfig = part(EngineConfig, "what samples the rollouts")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     steps: int = key(100, "rounds of sampling and learning", low=1)
     token_budget: int | None = key(None, "also stop once so many tokens are sampled: how two arms are made equal")
@@ -98,6 +100,8 @@ def check(config: RLConfig) -> None:
     """Refuse what cannot learn, before anything is loaded."""
     if config.sampling.temperature == 0:
         raise UserError("sampling.temperature is 0: RL learns from sampled rollouts; give a number above 0")
+    if config.sampling.top_p < 1 and config.engine.backend != "transformers":
+        raise UserError("sampling.top_p is below 1, and vLLM tells no log-probs before the nucleus: leave it at 1")
     if config.sampling.n < 2 and (config.compared is not None or config.resample):
         what = "resample" if config.resample else f"advantage.estimator={config.advantage.estimator}"
         raise UserError(f"{what} compares the rollouts of a problem: give sampling.n of 2 or more")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lm.engine import TransformersEngine
+from lm.engines import open_engine
 from lm.errors import UserError
 from lm.models import (
     default_device,
@@ -54,7 +54,9 @@ def train(config: RLConfig) -> None:
     problems = [e.problem for e in examples]
     held_out = load_held_out(config, tokenizer)
     worked = worked_pairs(tokenizer, examples, config) if config.ptx_coefficient else []
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(
+        config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
+    )
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
     if critic is not None:
         learners["critic"] = Learner(critic, make_optimizer(critic, config.critic_optim), config.critic_optim)

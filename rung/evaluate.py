@@ -9,9 +9,10 @@ import numpy as np
 
 from lm.checkpoint import write_atomic, write_json
 from lm.config import key, part, to_yaml
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, load_tokenizer
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.labelling import symbolic_labels
@@ -37,6 +38,7 @@ class EvalConfig:
     count: int | None = key(1000, "test problems; null takes all of a file")
     sampling: Sampling = part(Sampling, "how the k = n samples are drawn", n=8)
     shown: int = key(40, "problems whose greedy solutions are kept, with step scores, for the report", low=0)
+    engine: EngineConfig = part(EngineConfig, "what samples")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     seed: int = key(0, "of the samples and the bootstrap")
@@ -93,9 +95,7 @@ def measure(
 ) -> tuple[Outcomes, list[dict]]:
     """One policy's outcomes on all problems, and its first greedy solutions with step scores for the report."""
     tokenizer = load_tokenizer(path)
-    policy = load_causal_lm(path, config.dtype)
-    policy.to(default_device())  # type: ignore[arg-type]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(config.engine, path, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     k = config.sampling.n
     with progress(f"eval {name}", (2 if k > 1 else 1) * len(problems)) as bar:
         one = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
@@ -127,9 +127,7 @@ def measure(
 def greedy_outcomes(path: str, config: EvalConfig) -> np.ndarray:
     """(P,) whether the policy at ``path`` answers each of the config's test problems rightly without sampling."""
     tokenizer = load_tokenizer(path)
-    policy = load_causal_lm(path, config.dtype)
-    policy.to(default_device())  # type: ignore[arg-type]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(config.engine, path, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
     one = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
     solved = sample_solutions(engine, tokenizer, problems, one, 0, config.prompt)

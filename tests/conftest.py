@@ -1,14 +1,21 @@
 """Shared fixtures: a small byte-level tokenizer, a tiny random policy, and one fitted just enough to stop sometimes."""
 
 import copy
+import os
 import random
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from lm.vllm_server import VLLMServer
 
 
 # A shell's background job ignores SIGINT, and so would the runs that the tests start and interrupt.
@@ -87,3 +94,44 @@ def tiny_critic(tiny_policy: "PreTrainedModel", tmp_path_factory: pytest.TempPat
     critic: Any = load_token_scorer(str(folder), 1)
     torch.nn.init.normal_(critic.score.weight, std=0.3)
     return critic.eval()
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> str:
+    """An interpreter that has vLLM: VLLM_PYTHON, where it is set, or this one."""
+    python = os.environ.get("VLLM_PYTHON", sys.executable)
+    program = "import importlib.util as u; raise SystemExit(u.find_spec('vllm') is None)"
+    if subprocess.run([python, "-c", program]).returncode != 0:
+        pytest.skip("vLLM is not installed here, nor is an interpreter that has it named by VLLM_PYTHON")
+    return python
+
+
+@pytest.fixture(scope="session")
+def vllm_model(tokenizer: "PreTrainedTokenizerBase", tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Folders of random Llamas, one a seed, with heads that vLLM has kernels for on a CPU (32 wide, at least)."""
+
+    def make(seed: int) -> Path:
+        import torch
+
+        from lm.models import ModelConfig, build_causal_lm
+
+        folder = home / str(seed)
+        if not folder.exists():
+            torch.manual_seed(seed)
+            sizes = ModelConfig(
+                hidden_size=32, layers=2, heads=1, intermediate_size=64, initializer_range=0.09, max_positions=2048
+            )
+            build_causal_lm(sizes, tokenizer).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        return folder
+
+    home = tmp_path_factory.mktemp("vllm")
+    return make
+
+
+@pytest.fixture(scope="session")
+def vllm_server(vllm_python: str, vllm_model: Callable[[int], Path]) -> "VLLMServer":
+    """A running server of ``vllm_model(0)``."""
+    from lm.vllm_server import VLLMServer
+
+    return VLLMServer(str(vllm_model(0)), cache_gib=0.1, python=vllm_python)

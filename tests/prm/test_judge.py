@@ -1,21 +1,16 @@
 """prm.judge: the reading of verdicts to the letter, and a judge behind a real HTTP server (and, where it is, vLLM)."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from chat_server import message, serving
-from toy_models import save, solution, toy_policy, toy_tokenizer
+from toy_models import solution
 
 from lm.errors import UserError
+from lm.vllm_server import VLLMServer
 from prm.judge import JudgeConfig, judge_labels, messages, read_verdicts, schema
 from verifiers.solution import Problem, Solution
 
@@ -143,47 +138,12 @@ def test_an_endpoint_that_cannot_judge_at_all_is_one_line() -> None:
 # --- a real local vLLM server -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``vllm serve`` on a tiny random Llama; VLLM_PYTHON names another interpreter that has it."""
-    python = os.environ.get("VLLM_PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import vllm"], capture_output=True, timeout=300).returncode != 0:
-        pytest.skip("vllm is not installed here (nor in an environment named by VLLM_PYTHON)")
-    folder = tmp_path_factory.mktemp("judge")
-    tokenizer = toy_tokenizer()
-    save(toy_policy(tokenizer), tokenizer, folder / "model")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model"), "--port", str(port)]
-    words += ["--dtype", "float32", "--enforce-eager", "--served-model-name", "tiny", "--max-model-len", "2048"]
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 300
-        while not _healthy(url):
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail((folder / "log").read_text()[-3000:])
-            time.sleep(0.5)
-        yield f"{url}/v1"
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return bool(urllib.request.urlopen(f"{url}/health", timeout=2).status == 200)
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
-def test_a_real_vllm_server_judges_in_the_form_it_is_held_to(vllm_server: str) -> None:
+def test_a_real_vllm_server_judges_in_the_form_it_is_held_to(vllm_server: VLLMServer) -> None:
     """A random model says random things; held to the schema, it says them of every step."""
-    judge = JudgeConfig(url=vllm_server, model="tiny", critique=False, temperature=1.0, max_tokens=200)
+    judge = JudgeConfig(
+        url=vllm_server.url, model=vllm_server.name, critique=False, temperature=1.0, max_tokens=200, timeout=60
+    )
     solutions = [solution("12-3\n9\n#### 9", PROBLEM), solution("11-3\n#### 8", PROBLEM), solution("", PROBLEM)]
     items, cost = judge_labels(judge, solutions)
     assert [len(item.labels) for item in items] == [3, 2, 0]

@@ -67,7 +67,7 @@ def test_scores_of_a_step_do_not_see_what_comes_later(name: str, request: pytest
         for score in scores:
             np.testing.assert_allclose(score.probabilities[:shown], scores[0].probabilities, atol=1e-6)
         rows = encode_steps(tokenizer, [solution(text, PROBLEM) for text in texts])
-        ids, ends, start = rows[0]
+        ids, ends, start, _ = rows[0]
         assert all(r.ids[: len(ids)] == ids and r.ends[:shown] == ends and r.start == start for r in rows)
 
 
@@ -75,7 +75,7 @@ def test_scores_of_a_step_do_not_see_what_comes_later(name: str, request: pytest
 def test_steps_end_where_their_text_ends(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer = request.getfixturevalue(name)
     s = solution("  \n" + "\n\n".join(LINES) + "\n", PROBLEM)
-    [(ids, ends, start)] = encode_steps(tokenizer, [s], "Q: {question}\nA:")
+    [(ids, ends, start, _)] = encode_steps(tokenizer, [s], "Q: {question}\nA:")
     prompt = "Q: How many eggs are left?\nA:"
     assert tokenizer.decode(ids[:start]) == prompt
     for step, end in zip(s.steps, ends, strict=True):

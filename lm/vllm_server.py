@@ -1,0 +1,148 @@
+"""An OpenAI-compatible vLLM server that Rung starts, waits for and stops."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lm.errors import UserError
+from lm.vllm_engine import CPU_CACHE_GIB, ON_CPU
+
+_PATIENCE = 900.0  # seconds until a large model has to be up
+_GRACE = 20.0  # seconds to end by itself
+# The server asks to be ended when its parent is, however that ends (Linux: PR_SET_PDEATHSIG is 1), and then becomes
+# vLLM's own entry point.
+_BOOT = """import ctypes, runpy, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 15)
+runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
+"""
+
+
+class VLLMServer:
+    """A running server of the model at ``name`` on a free port of this machine; ``url`` ends in /v1.
+
+    It ends when nothing refers to it any more, when this process ends, or at ``stop()``. ``python`` is the interpreter
+    that has vLLM. Raises UserError with the end of its log where it does not come up.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        dtype: str = "float32",
+        batch: int = 256,
+        context: int | None = None,
+        cache_gib: float | None = None,
+        memory: float = 0.9,
+        python: str = sys.executable,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        import torch
+
+        self.name = name
+        port = _free_port()
+        self.address = f"http://127.0.0.1:{port}"
+        self.url = f"{self.address}/v1"
+        words = ["--model", name, "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
+        words += ["--dtype", dtype, "--max-num-seqs", str(batch), "--gpu-memory-utilization", str(memory)]
+        words += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
+        on_cpu = not torch.cuda.is_available()
+        words += ["--enforce-eager"] if on_cpu else []
+        cache_gib = CPU_CACHE_GIB if cache_gib is None and on_cpu else cache_gib
+        words += [] if context is None else ["--max-model-len", str(context)]
+        words += [] if cache_gib is None else ["--kv-cache-memory-bytes", str(int(cache_gib * 2**30))]
+        words += arguments
+        descriptor, log = tempfile.mkstemp(prefix="rung-vllm-", suffix=".log")
+        self.log = Path(log)
+        # Development mode has the calls by which weights are replaced; only this machine can reach them.
+        environment = (
+            (ON_CPU if on_cpu else {}) | os.environ | {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        )
+        try:
+            # In a session of its own, Ctrl-C at the terminal reaches the run alone, which ends its step first.
+            self.process = subprocess.Popen(
+                [python, "-c", _BOOT, *words], env=environment, stdout=descriptor, stderr=descriptor,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise UserError(f"cannot start {python}: {error.strerror}; engine.python is to have vLLM") from error
+        finally:
+            os.close(descriptor)
+        self.stop = weakref.finalize(self, _stop, self.process, self.log)
+        self._wait_until_healthy()
+
+    def check(self) -> None:
+        """Raise UserError where the server has ended by itself."""
+        status = self.process.poll()
+        if status is not None:
+            raise UserError(f"the vLLM server of {self.name!r} ended ({_ending(status)}): {_last_words(self.log)}")
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Around what asks the server: where it has died, that is the error, not that nobody answers."""
+        try:
+            yield
+        except UserError:
+            self.check()
+            raise
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not is_healthy(self.address):
+            try:
+                self.check()
+            except UserError:
+                self.stop.detach()  # the log stays, for the user to read
+                raise
+            if time.monotonic() > deadline:
+                raise UserError(f"the vLLM server of {self.name!r} is not up after {_PATIENCE:.0f} s: see {self.log}")
+            time.sleep(0.2)
+
+
+def is_healthy(address: str) -> bool:
+    """Whether a vLLM server at ``address`` (without /v1) answers."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    log.unlink(missing_ok=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ending(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _last_words(log: Path) -> str:
+    """The last line of a log that names an error, else its last line, and where the rest is."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception|No module named)\b", line)]
+    said = (errors or lines or ["it said nothing"])[-1]
+    return f"{said[:300]}; its log: {log}"

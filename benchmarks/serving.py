@@ -4,7 +4,8 @@
 
 Builds a random process reward model, scores the same solutions offline (one call) and through `rung serve` (one request
 a solution, each client sending its next when its last is answered), in turns, on one thread each; every answer is
-compared with the offline score. Then ``--flood`` requests arrive at once. Prints a Markdown table for RESULTS.md.
+compared with the offline score. Then ``--flood`` requests arrive at once, far more than the queue holds: each must be
+answered, rightly or with 429 and when to come back. Prints a Markdown table for RESULTS.md.
 
 The share is told twice: in wall-clock time, which is the bar, and in processor time (offline scoring over all that the
 server did), which other work on the machine disturbs less.
@@ -35,22 +36,23 @@ from verifiers.families import FAMILIES, distinct
 from verifiers.solution import Solution
 from verifiers.split import split_steps
 
-HEAD = "POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+HEAD = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Served:
-    """Seconds in all, the server's processor seconds, (N,) seconds of each request, and how many answers were wrong."""
+    """Seconds in all, the server's processor seconds, (N,) seconds to each right answer or refusal (nan: neither came),
+    and how many were refused with 429 and a time to come back."""
 
     seconds: float
     processor: float
     latencies: np.ndarray
-    wrong: int
+    refused: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--solutions", type=int, default=1024)
+    parser.add_argument("--solutions", type=int, default=256)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--flood", type=int, default=10_000, help="requests that arrive at once")
@@ -65,7 +67,7 @@ def main() -> None:
         parameters = save_prm(Path(folder), solutions, arguments.width, arguments.layers)
         prm = load(folder, "float32", arguments.batch_tokens)
         prm.score(solutions[:64])  # warm up
-        command = ["serve", folder, "port=0", "threads=1", "queue=100000", f"batch_tokens={arguments.batch_tokens}"]
+        command = ["serve", folder, "port=0", "threads=1", f"batch_tokens={arguments.batch_tokens}"]
         server = subprocess.Popen([sys.executable, "-m", "rung", *command], stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         port = int(server.stdout.readline().split(" at ")[1].split()[0].rpartition(":")[2])
@@ -88,11 +90,11 @@ async def ask(pid: int, port: int, solutions: Sequence[Solution], scores: Sequen
     """Send each solution as a request of its own over ``clients`` connections, and check the answers."""
     numbers = iter(range(len(solutions)))
     latencies = np.full(len(solutions), np.nan)
-    wrong = 0
+    refused = 0
     gate = asyncio.Semaphore(512)  # connections being opened at a time: the kernel's queue is finite
 
     async def client() -> None:
-        nonlocal wrong
+        nonlocal refused
         async with gate:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for i in numbers:
@@ -100,14 +102,16 @@ async def ask(pid: int, port: int, solutions: Sequence[Solution], scores: Sequen
             body = json.dumps(request).encode()
             started = time.perf_counter()
             writer.write(HEAD.format(len(body)).encode() + body)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length:")[1].split()[0])
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.split(b"content-length:")[1].split()[0])
             answer = json.loads(await reader.readexactly(length))
-            latencies[i] = time.perf_counter() - started
-            ok = head.startswith(b"HTTP/1.1 200")
-            wrong += not ok or not np.allclose(
+            if head.startswith(b"http/1.1 429") and b"retry-after:" in head:
+                refused += 1
+            elif not head.startswith(b"http/1.1 200") or not np.allclose(
                 answer["solutions"][0]["step_scores"], scores[i].probabilities, atol=1e-5
-            )
+            ):
+                continue
+            latencies[i] = time.perf_counter() - started
             if clients >= len(solutions):  # a flood: one request each
                 break
         writer.close()
@@ -115,7 +119,7 @@ async def ask(pid: int, port: int, solutions: Sequence[Solution], scores: Sequen
 
     started, processor = time.perf_counter(), processor_seconds(pid)
     await asyncio.gather(*(client() for _ in range(clients)))
-    return Served(time.perf_counter() - started, processor_seconds(pid) - processor, latencies, wrong)
+    return Served(time.perf_counter() - started, processor_seconds(pid) - processor, latencies, refused)
 
 
 def processor_seconds(pid: int) -> float:
@@ -159,20 +163,23 @@ def report(
     print("| round | offline, per s | served, per s | share | in processor time | p50 s | p99 s | lost or wrong |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for i, s in enumerate(served):
-        p50, p99 = np.percentile(s.latencies, [50, 99])
+        p50, p99 = np.nanpercentile(s.latencies, [50, 99])
         rates = f"{count / offline[i][0]:.1f} | {count / s.seconds:.1f} | {shares[i]:.2f} | {processor[i]:.2f}"
-        print(f"| {i + 1} | {rates} | {p50:.3f} | {p99:.3f} | {lost(s)} |")
+        print(f"| {i + 1} | {rates} | {p50:.3f} | {p99:.3f} | {lost(s) + s.refused} |")
     print(
         f"median share: {np.median(shares):.2f} of the offline throughput, {np.median(processor):.2f} in processor time"
     )
     p99 = float(np.nanpercentile(flood.latencies, 99))
     count = len(flood.latencies)
-    print(f"{count:,} requests at once: {lost(flood)} lost or wrong, {flood.seconds:.0f} s, p99 {p99:.1f} s")
+    print(
+        f"{count:,} requests at once: {count - flood.refused - lost(flood):,} scored, {flood.refused:,} refused with"
+        f" 429 and a time to come back, {lost(flood)} lost or wrong; {flood.seconds:.0f} s, p99 {p99:.1f} s"
+    )
 
 
 def lost(served: Served) -> int:
-    """Requests without an answer, or with another than the offline scorer's."""
-    return served.wrong + int(np.isnan(served.latencies).sum())
+    """Requests without an answer, or with a wrong one."""
+    return int(np.isnan(served.latencies).sum())
 
 
 if __name__ == "__main__":

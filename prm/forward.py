@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 SHORTEST_SHARED = 8  # tokens; below that a second pass costs more than it saves
-CPU_WASTE = 0.1
+CPU_TOKENS, CPU_WASTE = 512, 0.1  # a CPU is as fast with no more at a time, so that padding would be all loss
 
 
 def states_at(trunk: Any, rows: Sequence[Row], batch: Sequence[int]) -> "torch.Tensor":
@@ -46,8 +46,9 @@ def batched_states(
     Rows of one ``key`` (the problem) that begin alike are run with their common beginning computed once: its keys and
     values are copied to each of them and only the rest is run. Scores agree with the plain way to rounding.
     """
-    # A GPU wants few large batches; a CPU is as fast with small ones, so there padding is all loss.
-    waste = CPU_WASTE if trunk.device.type == "cpu" else 1.0
+    waste = 1.0  # a GPU wants few large batches
+    if trunk.device.type == "cpu":
+        tokens, waste = min(tokens, CPU_TOKENS), CPU_WASTE
     shared = shared_groups(rows, keys) if shares(trunk, rows) else []
     plain = sorted(set(range(len(rows))) - {i for _, group in shared for i in group})
     for batch in by_length([len(rows[i].ids) for i in plain], tokens, waste):
@@ -109,7 +110,8 @@ def _shared_states(
         tails = heads[:, :0]
         if left[batch[-1]]:
             owners = torch.tensor([g for _, g in chosen], device=device)
-            cache = copy.deepcopy(first.past_key_values)
+            cache = copy.copy(first.past_key_values)  # selecting and appending put new tensors in a layer's place
+            cache.layers = [copy.copy(layer) for layer in cache.layers]
             cache.batch_select_indices(owners)
             ids = pad([rows[i].ids[begin:] for (i, _), begin in zip(chosen, begins, strict=True)], 0, torch.long)
             ids = ids.to(device)

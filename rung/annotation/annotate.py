@@ -52,7 +52,7 @@ def main(config: AnnotateConfig) -> None:
     api_key = read_key(config.api_key_env, config.api_key_file)
     require_packages()
     from rung.annotation.app import OPEN, build_app
-    from rung.web.guard import Guard
+    from rung.web.guard import LOCAL, Guard
     from rung.web.listen import address, open_socket, run_server
 
     tasks = read_tasks(config) if config.file is not None else None
@@ -67,11 +67,11 @@ def main(config: AnnotateConfig) -> None:
             merge=config.merge,
             neutral=config.neutral,
         )
-        guard = Guard(app, body_bytes=2**16, body_seconds=30.0, api_key=api_key, open_paths=OPEN)
+        guard = Guard(app, config.host, body_bytes=2**16, body_seconds=30.0, api_key=api_key, open_paths=OPEN)
         link = f"{address(sock)}/#key=..." if api_key else address(sock)
         count = f"{len(tasks)} items of {config.file}" if tasks is not None else str(config.database)
         print(f"{count} to judge at {link} (Ctrl-C stops; answers are in {config.database})", flush=True)
-        if api_key is None and config.host not in ("127.0.0.1", "::1", "localhost"):
+        if api_key is None and config.host not in LOCAL:
             print("without a key anybody who reaches this address may answer; see api_key_env", file=sys.stderr)
         run_server(guard, sock, stopping=lambda: None, idle=lambda: True)
 

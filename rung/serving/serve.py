@@ -15,7 +15,7 @@ def main(config: ServeConfig) -> None:
     from rung.serving.app import OPEN, PATHS, Service, build_app
     from rung.serving.batcher import Batcher
     from rung.serving.metrics import Metrics
-    from rung.web.guard import Guard
+    from rung.web.guard import LOCAL, Guard
     from rung.web.listen import address, open_socket, run_server
 
     with open_socket(config.host, config.port) as sock:
@@ -26,6 +26,7 @@ def main(config: ServeConfig) -> None:
         service = Service(config.model, batcher, metrics, config.limits, config.aggregate)
         guard = Guard(
             build_app(service),
+            config.host,
             config.limits.body_bytes,
             config.limits.body_seconds,
             api_key,
@@ -35,7 +36,7 @@ def main(config: ServeConfig) -> None:
         )
         batcher.start()
         print(f"serving {config.model} at {address(sock)} (Ctrl-C finishes what is queued and stops)", flush=True)
-        if api_key is None and config.host not in ("127.0.0.1", "::1", "localhost"):
+        if api_key is None and config.host not in LOCAL:
             print("without a key anybody who reaches this address may use it; see api_key_env", file=sys.stderr)
         try:
             run_server(guard, sock, stopping=service.stop, idle=service.idle)

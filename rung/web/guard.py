@@ -6,6 +6,7 @@ An ASGI middleware, so that a body is bounded while it arrives, before any of it
 import asyncio
 import hmac
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -16,8 +17,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+_PORT = re.compile(r":\d*$")
 _DISCARDED = 16  # times the limit is read and thrown away, so that a client that only sends still hears the answer
-_KINDS = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 408: "too_slow"}
+LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})  # addresses that only this machine reaches
+_KINDS = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+}
 _KINDS |= {413: "too_large", 422: "bad_request", 429: "too_busy", 500: "internal_error", 503: "stopping"}
 
 
@@ -47,12 +57,15 @@ class Refusal(Exception):
 class Guard:
     """Passes a request on to ``app`` with its whole body, or answers it itself.
 
+    ``host`` is where the server listens. On this machine alone and without a key, a request must name this machine: a
+    web page elsewhere could otherwise point a name of its own at it and use the reader's browser (DNS rebinding): 403.
     401 without ``api_key`` (except for ``open_paths``), 413 for a body over ``body_bytes`` whatever its headers claim,
     408 for one not there in ``body_seconds``, and what ``refuse()`` raises, as a server that stops does.
     ``observe(path, status, seconds)`` hears of every answer; status 499 is a client that went away.
     """
 
     app: App
+    host: str
     body_bytes: int
     body_seconds: float
     api_key: str | None = None
@@ -85,6 +98,10 @@ class Guard:
     def _admit(self, scope: MutableMapping[str, Any]) -> None:
         if self.refuse is not None:
             self.refuse(scope["path"])
+        if self.api_key is None and self.host in LOCAL:
+            named = _PORT.sub("", _header(scope, b"host").decode("latin-1").lower()).strip("[]")
+            if named and named not in LOCAL:
+                raise Refusal(403, f"this server is for its own machine, not for {named!r}; see host and api_key_env")
         if self.api_key is None or scope["path"] in self.open_paths:
             return
         scheme, _, given = _header(scope, b"authorization").partition(b" ")

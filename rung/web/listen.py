@@ -10,6 +10,7 @@ from typing import Any
 from lm.errors import UserError
 
 _BACKLOG = 4096  # connections that may wait to be accepted
+_LAST_WORDS = 5  # seconds at the end for requests still under way, such as a body that never arrives
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -40,7 +41,8 @@ def run_server(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; then ``stopping()`` is called once and serving goes on until ``idle()``.
 
-    A second signal does not wait. A connection that has not sent a request's head within ``header_seconds`` is closed.
+    What is still under way then has five seconds. A second signal does not wait. A connection that has not sent a
+    request's head within ``header_seconds`` is closed.
     """
     import uvicorn
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -72,7 +74,14 @@ def run_server(
                 self.transport.close()
 
     config = uvicorn.Config(
-        app, http=Impatient, lifespan="off", ws="none", log_level="error", access_log=False, backlog=_BACKLOG
+        app,
+        http=Impatient,
+        lifespan="off",
+        ws="none",
+        log_level="error",
+        access_log=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_LAST_WORDS,
     )
     Server(config).run(sockets=[sock])
 

@@ -48,7 +48,7 @@ class Process:
         line = self.process.stdout.readline()
         assert " at http://" in line, (line, self.process.communicate(timeout=30))
         self.url = line.split(" at ")[1].split()[0]
-        self.host, port = self.url.removeprefix("http://").split(":")
+        self.host, port = self.url.removeprefix("http://").partition("/")[0].split(":")
         self.port = int(port)
 
     def connect(self) -> socket.socket:
@@ -89,7 +89,7 @@ def serving(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Proc
 
 def request_bytes(method: str, path: str, body: Any, **headers: str) -> bytes:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent = {"Host": "x", "Content-Type": "application/json", "Content-Length": str(len(data))}
+    sent = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(data))}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in sent.items() if value)
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + data

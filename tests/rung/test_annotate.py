@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,28 @@ def test_answers_of_several_people_survive_a_hard_kill(tmp_path: Path) -> None:
         server.process.kill()  # no goodbye
         server.process.wait()
     assert len(Store(database).answers()) == sum(judged)
+
+
+def test_only_its_own_machine_is_served_and_a_stuck_client_does_not_keep_it(tmp_path: Path) -> None:
+    arguments = ("annotate", str(write(tmp_path / "rows.jsonl")), f"database={tmp_path / 'a.sqlite'}")
+    with serving(*arguments) as server:
+        for host, status in (("evil.example", 403), ("localhost.evil.example:80", 403), ("[::1]:8001", 200)):
+            assert server.get("/api/next?annotator=ann", Host=host)[0] == status, host
+        assert server.get("/api/next?annotator=ann", Host=f"LocalHost:{server.port}")[0] == 200
+        with server.connect() as stuck:  # its body never comes
+            stuck.sendall(b"POST /api/answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            assert server.get("/health")[0] == 200
+            began = time.monotonic()
+            assert server.stop()[0] == 0
+            assert time.monotonic() - began < 25  # five seconds, and a busy machine; not the body's thirty
+
+
+def test_those_with_the_key_may_come_by_any_name(tmp_path: Path) -> None:
+    arguments = ("annotate", str(write(tmp_path / "rows.jsonl")), f"database={tmp_path / 'a.sqlite'}")
+    with serving(*arguments, "api_key_env=RUNG_TEST_KEY", env={"RUNG_TEST_KEY": "k"}) as server:
+        path = "/api/next?annotator=ann"
+        assert server.get(path, Host="proxy.example", Authorization="Bearer k")[0] == 200
+        assert server.get(path, Host="proxy.example")[0] == 401
 
 
 def refused(server: Process) -> None:

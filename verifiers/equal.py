@@ -10,6 +10,7 @@ exact      rational arithmetic, and polynomial identities at random points of a 
 structure  lists, tuples, sets, intervals, matrices, equations and inequalities, part by part
 numeric    the values at random points to 900 bits
 limit      nothing: the text is not mathematics that we read, or is over a limit
+time       nothing: the machine was too busy to finish within half a second
 ========== ====================================================================================
 """
 
@@ -21,6 +22,7 @@ from functools import lru_cache
 
 from verifiers.clean import MAX_ANSWER, clean
 from verifiers.compare import Comparison, Rung
+from verifiers.effort import OutOfTime, metered
 from verifiers.extract import extract_answer
 from verifiers.nodes import Node, Unreadable
 from verifiers.parse import parse
@@ -83,7 +85,8 @@ def decide(a: str, b: str, policy: Policy = DEFAULT_POLICY) -> Decision:
         return Decision(same, "string", "the same number" if same else "different numbers")
     try:
         left_reading, right_reading = sorted((read(a), read(b)), key=lambda r: r.canonical)
-        return _decide(left_reading, right_reading, policy)
+        with metered():
+            return _decide(left_reading, right_reading, policy)
     except RecursionError:  # the trees are shallow, but the caller's stack may be nearly full
         return Decision(None, "limit", "nested too deep for the stack that is left")
 
@@ -170,7 +173,7 @@ def _compared(a: Node, b: Node, policy: Policy) -> Decision:
     try:
         verdict = comparison.same(a, b)
     except Unreadable as problem:
-        return Decision(None, "limit", str(problem))
+        return Decision(None, "time" if isinstance(problem, OutOfTime) else "limit", str(problem))
     if verdict is None:
         return Decision(None, "limit", "no rung could tell")
     return Decision(verdict, comparison.rung, "equal" if verdict else comparison.detail or "they differ")

@@ -14,6 +14,7 @@ Rule = Literal["boxed", "tag", "hashes", "the answer is", "answer:", "A:", "bold
 
 DEFAULT_RULES: tuple[Rule, ...] = ("boxed", "tag", "hashes", "the answer is", "answer:", "A:", "bold", "last line")
 
+MAX_TEXT = 100_000  # characters from the end that are read at all
 MAX_TAIL = 20_000  # characters from the end in which cues are looked for
 MAX_CUES = 64
 
@@ -54,6 +55,7 @@ def extract_answer(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extracti
     """
     draft_end = text.rfind("</think>")
     base = draft_end + len("</think>") if draft_end >= 0 and text[draft_end + len("</think>") :].strip() else 0
+    base = max(base, len(text) - MAX_TEXT)
     body = text[base:]
     for rule in rules:
         found = _FINDERS[rule](body)

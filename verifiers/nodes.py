@@ -91,4 +91,7 @@ def key(node: Node) -> str:
     parts = [key(a) for a in node.args]
     if node.op in ("add", "mul"):
         parts.sort()
-    return f"{node.op}{'' if node.value is None else ':' + str(node.value)}({','.join(parts)})"
+    value = node.value
+    if isinstance(value, Fraction):  # in hexadecimal, which takes linear time and has no limit of digits
+        value = f"{value.numerator:x}/{value.denominator:x}"
+    return f"{node.op}{'' if value is None else f':{value}'}({','.join(parts)})"

@@ -7,9 +7,12 @@ gets a fresh lock, since the parent's may have been held when it forked.
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from verifiers.effort import OutOfTime, clock_stopped, seconds_left, spend
 from verifiers.nodes import Node
 from verifiers.scalar import NoValue, exact
 from verifiers.words import vocabulary
@@ -20,7 +23,8 @@ QUICK_BITS, FULL_BITS = 160, 900
 RANGE = {QUICK_BITS: 1 << 20, FULL_BITS: 300}
 EQUAL_BITS = 380
 ENOUGH = 4  # points at which both have a value
-MAX_CALLS = 60  # of functions and fractional powers at one point; a gamma function counts as ten
+# What an operation costs in units of work: arithmetic, a function or a fractional power, a gamma function.
+COSTS = {QUICK_BITS: (5, 50, 150), FULL_BITS: (10, 150, 700)}
 _lock = threading.Lock()
 
 
@@ -33,9 +37,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_fresh_lock)
 
 
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    lock = _lock
+    if not lock.acquire(timeout=seconds_left()):
+        raise OutOfTime("other threads hold the machine")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @lru_cache(maxsize=2)
 def _context(bits: int) -> Any:
-    from mpmath.ctx_mp import MPContext
+    with clock_stopped():
+        from mpmath.ctx_mp import MPContext
 
     context = MPContext()
     context.prec = bits
@@ -44,7 +60,7 @@ def _context(bits: int) -> Any:
 
 def compare(a: Node, b: Node, names: list[str]) -> bool | None:
     """Whether ``a`` and ``b`` agree wherever both are defined; None where too few points tell."""
-    with _lock:
+    with _one_at_a_time():
         agreed = 0
         wanted = ENOUGH if names else 1
         for point in range(len(_WHERE) if names else 1):
@@ -76,14 +92,15 @@ class _Machine:
         self.context = _context(bits)
         self.bits, self.point = bits, point
         self.range = RANGE[bits]
+        self.operation, self.call, self.gamma = COSTS[bits]
         self.largest = self.context.mpf(0)
-        self.calls = 0
 
     def tolerance(self, bits: int, *values: Any) -> Any:
         return self.context.ldexp(max(self.largest, *(abs(v) for v in values)), -bits)
 
     def value(self, node: Node) -> Any:
         c, op = self.context, node.op
+        spend(self.operation)
         if op == "num":
             return self.ranged(c.mpf(node.value.numerator) / node.value.denominator)  # type: ignore[union-attr]
         if op == "sym":
@@ -107,11 +124,6 @@ class _Machine:
         if op == "func":
             return self.function(str(node.value), node.args)
         return self.refuse()
-
-    def spend(self, calls: int) -> None:
-        self.calls += calls
-        if self.calls > MAX_CALLS:
-            raise NoValue
 
     def refuse(self) -> Any:
         raise NoValue
@@ -149,8 +161,9 @@ class _Machine:
         if abs(exponent) * (abs(c.mag(base)) + 1) > 4 * self.range:
             raise NoValue
         if rational is not None and rational.denominator == 1:
+            spend(self.call if abs(rational) > 16 else 1)
             return self.ranged(base ** int(rational))
-        self.spend(1)
+        spend(self.call)
         if rational is not None and rational.denominator % 2 and self.real(base) and base < 0:
             sign = -1 if rational.numerator % 2 else 1
             return self.ranged(sign * (-base) ** exponent)  # the real root, as (-8)^(1/3) = -2
@@ -163,7 +176,7 @@ class _Machine:
         c = self.context
         values = [self.value(a) for a in args]
         x = values[0]
-        self.spend(10 if name in _GAMMA else 1)
+        spend(self.gamma if name in _GAMMA else self.call)
         if name == "root":
             return self.root(x, exact(args[1]), values[1])
         if name == "log":
@@ -234,7 +247,7 @@ def real(node: Node) -> float | None:
     rational = exact(node)
     if rational is not None:
         return float(rational) if abs(rational) < 10**300 else None
-    with _lock:
+    with _one_at_a_time():
         try:
             value = _Machine(QUICK_BITS, 0).value(node)
         except (NoValue, ZeroDivisionError, OverflowError, ValueError):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 40  # of brackets
 MAX_DIGITS = 4_000
-MAX_TENS = 4_000  # in 2.5e4000
+MAX_TENS = 1_000  # in 2.5e1000
 
 CLOSERS = {
     "(": (")", "]"),
@@ -99,14 +99,15 @@ def argument(parser: "Parser", single: bool = False) -> Node:
     if kind == "num":
         return numeral(value)
     parser.at -= 1
-    return operand(parser)
+    parser.deeper()  # "\\sqrt\\sqrt2" nests without brackets
+    inner = operand(parser)
+    parser.depth -= 1
+    return inner
 
 
 def bracket(parser: "Parser", opening: str) -> Node:
-    parser.depth += 1
+    parser.deeper()
     bars, parser.bars = parser.bars, 0
-    if parser.depth > MAX_DEPTH:
-        raise Unreadable(f"more than {MAX_DEPTH} levels deep")
     if opening == "\\{":
         parser.at += builder(parser)
     inner = parser.list_until((*CLOSERS[opening], "choose", "over"))
@@ -200,7 +201,7 @@ def applied(parser: "Parser", name: str) -> Node:
 
 def bare_argument(parser: "Parser") -> Node:
     """The argument of ``\\sin 2x``: factors up to the next sign or function."""
-    parser.depth += 1
+    parser.deeper()
     left = parser.prefix()
     while parser.starts_operand() and parser.peek()[0] not in ("func", "big") and not parser.is_op("("):
         left = product(left, parser.postfix(operand(parser)))

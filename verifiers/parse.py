@@ -83,6 +83,11 @@ class Parser:
     def at_end(self) -> bool:
         return self.tokens[self.at] == END
 
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable(f"more than {MAX_DEPTH} levels deep")
+
     # --- lists and statements
 
     def list_until(self, closers: tuple[str, ...]) -> Node:
@@ -136,9 +141,7 @@ class Parser:
     # --- expressions
 
     def expression(self, binding: int) -> Node:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unreadable(f"more than {MAX_DEPTH} levels deep")
+        self.deeper()
         left = self.prefix()
         while True:
             kind, value = self.peek()

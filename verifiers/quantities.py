@@ -10,6 +10,8 @@ from verifiers.words import FILLERS, MULTIPLIERS, UNITS
 if TYPE_CHECKING:
     from verifiers.parse import Parser
 
+MAX_MEASURES = 6  # in "5 ft 3 in"
+
 
 def clock(parser: "Parser", parts: list[Node]) -> Node | None:
     """A time of day, "2:30" or "14:05 pm": read off the digits, since 2:05 is no ratio."""
@@ -102,6 +104,8 @@ def _mixed_units(value: Node, words: list[str]) -> Node | None:
     cut = next((i for i in range(1, len(words)) if words[i].isdigit() and words[i - 1] != "^"), None)
     if cut is None:
         return None
+    if sum(word.isdigit() for word in words) > MAX_MEASURES:
+        raise Unreadable("a quantity of many units")
     rest = _with_unit(numeral(words[cut]), words[cut + 1 :])
     return summed((Node("unit", (value,), " ".join(words[:cut])), rest))
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from math import ceil, comb, factorial, floor, gcd, lcm
 from typing import Literal
 
+from verifiers.effort import spend
 from verifiers.nodes import ONE, ZERO, Node, key, rewrite, symbols, walk
 from verifiers.words import vocabulary
 
@@ -21,6 +22,7 @@ Way = Literal["canonical form", "exact", "numeric", "limit"]
 
 MAX_BITS = 60_000  # of an exact number: 2006! has 19,000
 MAX_FACTORIAL = 5_000
+GCD_BITS = 300_000  # a gcd of a and b bits takes about a·b/300,000 microseconds
 MAX_WRITTEN = 1_000  # nodes that a finite sum or product may have when it is written out
 
 P = 2**255 - 19
@@ -67,8 +69,10 @@ def _exact(node: Node) -> Fraction:
 
 
 def _bounded(value: Fraction) -> Fraction:
-    if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
+    over, under = value.numerator.bit_length(), value.denominator.bit_length()
+    if over > MAX_BITS or under > MAX_BITS:
         raise NoValue
+    spend(1 + (over + under) // 50 + over * under // GCD_BITS)
     return value
 
 
@@ -82,7 +86,7 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction:
     size = max(base.numerator.bit_length(), base.denominator.bit_length())
     if abs(exponent) * size > MAX_BITS:
         raise NoValue
-    return base ** int(exponent)
+    return _bounded(base ** int(exponent))
 
 
 def _exact_root(value: Fraction, degree: int) -> Fraction:
@@ -96,22 +100,23 @@ def _exact_root(value: Fraction, degree: int) -> Fraction:
 def _integer_root(n: int, degree: int) -> int:
     if n < 2:
         return n
-    low, high = 1, 1 << (n.bit_length() // degree + 1)
     if n.bit_length() > 4_000:
         raise NoValue
-    while low < high:
-        middle = (low + high) // 2
-        if middle**degree < n:
-            low = middle + 1
-        else:
-            high = middle
-    if low**degree != n:
+    spend(100 + degree * degree)
+    root = 1 << -(-n.bit_length() // degree)  # Newton's method from above
+    while (below := ((degree - 1) * root + n // root ** (degree - 1)) // degree) < root:
+        root = below
+    if root**degree != n:
         raise NoValue
-    return low
+    return root
 
 
 def _exact_function(name: str, values: list[Fraction]) -> Fraction:
     first = values[0]
+    sizes = [v.numerator.bit_length() + v.denominator.bit_length() for v in values]
+    spend(1 + sum(sizes) // 50 + sum(sizes) * max(sizes) // GCD_BITS)
+    if name in _PRODUCTS and 0 <= first <= MAX_FACTORIAL:
+        spend(int(first) // 4)
     whole = all(v.denominator == 1 for v in values)
     integers = [int(v) for v in values] if whole else []
     if name == "root" and values[1].denominator == 1:
@@ -138,14 +143,19 @@ def _exact_function(name: str, values: list[Fraction]) -> Fraction:
     raise NoValue
 
 
+_PRODUCTS = ("factorial", "factorial2", "choose")
+
+
 # --- exact identities, at random points of a finite field
 
 
 def modular(node: Node, point: int) -> int:
     """The value in the field of P elements with each symbol at its own random place; raises ``NoValue``."""
     op, args = node.op, node.args
+    spend(1)
     if op == "num":
         assert isinstance(node.value, Fraction)
+        spend(node.value.numerator.bit_length() // 1_000)
         return node.value.numerator * _inverse(node.value.denominator % P) % P
     if op == "sym":
         return _place(str(node.value), point)
@@ -173,12 +183,14 @@ def modular(node: Node, point: int) -> int:
 def _modular_power(base: int, exponent: Fraction | None) -> int:
     if exponent is None or exponent.denominator != 1:
         raise NoValue
+    spend(min(exponent.numerator.bit_length(), 256))
     return pow(base if exponent >= 0 else _inverse(base), abs(int(exponent)) % (P - 1), P) if exponent else 1
 
 
 def _inverse(value: int) -> int:
     if value == 0:
         raise NoValue
+    spend(30 if value != 1 else 0)
     return 1 if value == 1 else pow(value, -1, P)
 
 
@@ -239,6 +251,7 @@ def _big(node: Node) -> Node:
         written = (high - low) * sum(1 for _ in walk(body))
         nested = any(n.op == "big" for n in walk(body))
         if low.denominator == high.denominator == 1 and 0 <= written < MAX_WRITTEN and not nested:
+            spend(8 * int(written))
             terms = tuple(substituted(Node("num", (), Fraction(k))) for k in range(int(low), int(high) + 1))
             return Node("add" if node.value == "sum" else "mul", (*terms, ZERO if node.value == "sum" else ONE))
     bound = substituted(Node("sym", (), "the bound variable"))
@@ -259,6 +272,7 @@ _COMPUTABLE = frozenset(
 
 def same_value(a: Node, b: Node) -> tuple[bool | None, Way]:
     """Whether two expressions are equal for all values of their symbols, and what decided it."""
+    spend(10 * sum(1 for tree in (a, b) for _ in walk(tree)))
     if a == b or key(a) == key(b):
         return True, "canonical form"
     if _infinite(a) or _infinite(b):
@@ -280,7 +294,7 @@ def _probed(a: Node, b: Node, names: list[str]) -> tuple[bool | None, Way]:
         return all(modular(a, point) == modular(b, point) for point in (0, 1)), "exact"
     except NoValue:
         pass
-    from verifiers.numeric import compare  # imports mpmath
+    from verifiers.numeric import compare
 
     verdict = compare(a, b, names)
     return verdict, "numeric" if verdict is not None else "limit"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from verifiers.effort import Exhausted, metered
 from verifiers.nodes import Unreadable, symbols
 from verifiers.parse import parse
 from verifiers.rational import evaluate
@@ -46,7 +47,7 @@ _TOKEN = re.compile(
     r"(?P<num>(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)|(?P<eq>=|≈)|(?P<op>[-+*/^()×÷·−–])|"
     r"(?P<pct>%)|(?P<word>[A-Za-z][A-Za-z'’]*)|(?P<other>[^\s])"
 )
-_PERCENT = re.compile(r"(\d[\d,.]*)\s?%")
+_PERCENT = re.compile(r"(?<![\d,.])((?:\d|\.\d)[\d,.]*)\s?%")
 _AMBIGUOUS = re.compile(r"/ [\d.,]+ / |[-+*/^] [+*/^]|\^ [\d.]+ \^")  # "14 / 1/4", "2 * + 1"
 _APPROXIMATE = re.compile(
     r"\b(?:about|approx\w*|round\w*|nearest|estimat\w*|roughly|almost|around|whole|remainder|left ?over)\b|"
@@ -94,7 +95,8 @@ def check_step(step: str, context: str = "") -> StepCheck:
     plain = _plain(_MARK.sub(" ", text))
     verdicts += _equations(plain, rounded)
     if not any(outcome == "fails" for outcome, _ in verdicts):
-        verdicts += _formulas(text)
+        with metered():
+            verdicts += _formulas(text)
     failed = [detail for outcome, detail in verdicts if outcome == "fails"]
     if failed:
         return StepCheck("fails", failed[0])
@@ -314,7 +316,10 @@ def _formulas(text: str) -> list[_Finding]:
                 or {left.op, right.op} & {"list", "group", "matrix", "text", "unit", "pm", "chain"}
             ):
                 continue
-            verdict = same_value(left, right)[0]
+            try:
+                verdict = same_value(left, right)[0]
+            except Exhausted:
+                return found
             if verdict:
                 found.append(("holds", body.strip()[:80]))
             elif verdict is False and not _decimal(body):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from verifiers.choices import extract_choice
+from verifiers.effort import metered
 from verifiers.equal import Decision, choice, decide, read, same_numbers
 from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer
 from verifiers.policy import DEFAULT_POLICY, Policy
@@ -21,6 +22,11 @@ def verify(
     the option's text instead.  An unreadable gold answer makes the verdict "unparsable", never "match" (unless the
     prediction is the same text).  Never raises on any text.
     """
+    with metered():
+        return _verify(problem, text, policy, rules)
+
+
+def _verify(problem: Problem, text: str, policy: Policy, rules: Sequence[Rule]) -> Verdict:
     gold = gold_answer(problem.answer)
     letter = choice(gold)
     if letter is not None:
@@ -53,7 +59,7 @@ def verify_plain(gold: str, text: str, rules: Sequence[Rule] = DEFAULT_RULES) ->
 
 def _verdict(decision: Decision, found: Extraction) -> Verdict:
     if decision.verdict is None:
-        return Verdict(False, found.text, "unparsable")
+        return Verdict(False, found.text, "timeout" if decision.rung == "time" else "unparsable")
     return Verdict(decision.verdict, found.text, "match" if decision.verdict else "mismatch")
 
 
@@ -94,7 +100,7 @@ _OPTION = re.compile(r"(?<![\w(])(?:\(([A-J])\)|([A-J])[).:])\s*")
 def options(question: str) -> dict[str, str]:
     """The options that a question lists, letter to text: "(A) 5 (B) 6", "A) 5" or "A. 5", from A on without gaps."""
     marks = list(_OPTION.finditer(question[-8_000:]))
-    for first in range(len(marks) - 1, -1, -1):
+    for first in range(len(marks) - 1, max(-1, len(marks) - 11), -1):
         letters = [m[1] or m[2] for m in marks[first:]]
         if len(letters) > 1 and letters == [chr(ord("A") + k) for k in range(len(letters))]:
             run = marks[first:]

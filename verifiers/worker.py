@@ -17,6 +17,8 @@ SAY_SO = 0.02
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer until the parent closes the pipe."""
+    import mpmath  # noqa: F401  (slow to load: before "ready", so that no item pays for it)
+
     from verifiers.policy import Policy
     from verifiers.solution import Problem
     from verifiers.verify import verify

@@ -37,7 +37,7 @@ from verifiers.units import measure
 from verifiers.words import NO_SOLUTION, REALS
 
 Rung = Literal["string", "canonical form", "exact", "numeric", "structure", "limit", "time"]
-_COST = {rung: cost for cost, rung in enumerate(("string", "canonical form", "exact", "structure", "numeric"))}
+_COST = {r: cost for cost, r in enumerate(("string", "canonical form", "exact", "structure", "numeric", "limit"))}
 
 MAX_ITEMS = 24  # of an unordered list: comparing them is quadratic
 

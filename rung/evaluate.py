@@ -15,13 +15,13 @@ from lm.errors import UserError
 from lm.models import DType, load_tokenizer
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
+from prm.choice import answer_classes
 from prm.labelling import symbolic_labels
 from prm.loading import load as load_prm
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
 from prm.sample import sample_solutions
 from prm.scorer import Scorer, score_each
 from rung.statistics import best_of_n, bootstrap_interval, majority, paired_bootstrap, pass_at_k
-from verifiers.equal import equal
 from verifiers.solution import Problem, Solution, Verdict
 from verifiers.verify import verify_solution
 
@@ -132,22 +132,6 @@ def greedy_outcomes(path: str, config: EvalConfig) -> np.ndarray:
     one = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
     solved = sample_solutions(engine, tokenizer, problems, one, 0, config.prompt)
     return np.array([float(verify_solution(solution).correct) for solution, _ in solved])
-
-
-def answer_classes(answers: Sequence[str | None]) -> list[int | None]:
-    """A key for each answer, equal where the verifier calls the answers equal; None where there is no answer."""
-    classes: list[str] = []
-    keys: list[int | None] = []
-    for answer in answers:
-        if answer is None:
-            keys.append(None)
-            continue
-        known = next((i for i, other in enumerate(classes) if answer == other or equal(answer, other)), None)
-        if known is None:
-            known = len(classes)
-            classes.append(answer)
-        keys.append(known)
-    return keys
 
 
 def _arm(name: str, o: Outcomes, k: str, seed: int) -> dict:

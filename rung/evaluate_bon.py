@@ -15,10 +15,10 @@ from lm.errors import UserError
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
+from prm.choice import answer_classes
 from prm.loading import Reading, load_as
 from prm.scorer import report_unscored, score_each
 from prm.scores import Aggregation, parse_rows
-from rung.evaluate import answer_classes
 from rung.statistics import best_of_n_from_pool, bootstrap_interval, majority_at_k, pass_at_k
 from verifiers.solution import Problem, Solution
 from verifiers.split import split_steps

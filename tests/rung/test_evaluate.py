@@ -20,7 +20,7 @@ from prm.sample import sample_solutions
 from prm.scores import write_labeled
 from prm.train import PRMConfig
 from prm.train import train as train_prm
-from rung.evaluate import EvalConfig, answer_classes, evaluate
+from rung.evaluate import EvalConfig, evaluate
 from rung.report_data import read_lines
 from rung.sft import SFTConfig
 from rung.sft import train as train_sft
@@ -133,8 +133,3 @@ def test_without_a_reward_model(runs: Path, tmp_path: Path) -> None:
 def test_no_policy_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="policies is empty"):
         evaluate(EvalConfig(folder=tmp_path, policies={}))
-
-
-def test_answers_are_classed_as_the_verifier_does() -> None:
-    assert answer_classes(["1/2", None, "0.5", "3", "\\frac{1}{2}", "3"]) == [0, None, 0, 1, 0, 1]
-    assert answer_classes([]) == []

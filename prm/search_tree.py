@@ -131,9 +131,9 @@ class Explorer:
     def _child(self, node: Node, number: int, completion: Completion) -> Node:
         ids = (*node.ids, *completion.token_ids)
         end: Literal["open", "finished", "cut"] = "cut"
-        if completion.finish == "stop":
+        if ids[-1:] == (self.tokenizer.eos_token_id,):
             end = "finished"
-        elif completion.finish == "stop string" and len(ids) < self.sampling.max_tokens:
+        elif completion.finish == "stop" and len(ids) < self.sampling.max_tokens:  # at the end of a step
             end = "open"
         return Node(node.problem, ids, token_ends(self.tokenizer, ids)[0], (*node.path, number), end)
 

@@ -41,7 +41,7 @@ class TreePolicy:
             written += self.tree[text + written][0]
         ids = tuple(self.tokenizer(written, add_special_tokens=False)["input_ids"])
         ids = ids if written.endswith("\n") else (*ids, self.tokenizer.eos_token_id)
-        return Completion(ids, np.zeros(len(ids), np.float32), "stop string" if written.endswith("\n") else "stop")
+        return Completion(ids, np.zeros(len(ids), np.float32), "stop")
 
 
 class TreeScorer:

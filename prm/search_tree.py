@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lm.engine import Completion, Engine, Sampling
 from lm.tokenizer import encode, prompt_text, token_ends
-from prm.scorer import Scorer
+from prm.scorer import Scorer, score_each
 from prm.scores import Aggregation
 from verifiers.solution import Problem, Solution
 from verifiers.split import split_steps
@@ -117,13 +117,11 @@ class Explorer:
 
     def judge(self, nodes: Sequence[Node]) -> list[float]:
         """The PRM's value of each node, in one call: its step scores aggregated; 0 where the PRM cannot read it."""
-        solutions = [self.solution(node) for node in nodes]
-        readable = [complaint is None for complaint in self.scorer.complaints(solutions)]
-        scores = iter(self.scorer.score([s for s, ok in zip(solutions, readable, strict=True) if ok]))
-        for node, ok in zip(nodes, readable, strict=True):
-            if ok:
+        found = score_each(self.scorer, [self.solution(node) for node in nodes])
+        for node, scores in zip(nodes, found, strict=True):
+            if not isinstance(scores, str):
                 self._pay(node.problem, Cost(scored=len(self.prompts[node.problem]) + len(node.ids)))
-        return [next(scores).aggregate(self.aggregate) if ok else 0.0 for ok in readable]
+        return [0.0 if isinstance(scores, str) else scores.aggregate(self.aggregate) for scores in found]
 
     def solution(self, node: Node) -> Solution:
         return Solution(self.problems[node.problem], node.text, split_steps(node.text, self.separator))

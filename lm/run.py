@@ -270,8 +270,8 @@ def _clear(folder: Path) -> None:
 def _check_same(folder: Path, config: Any, may_change: frozenset[str]) -> None:
     if not (folder / _CONFIG).exists():
         raise UserError(f"{folder} has no {_CONFIG}, so it cannot be resumed; overwrite=true starts afresh")
-    old = _flat(plain_yaml.read_mapping(folder / _CONFIG))
-    new = _flat(plain_yaml.parse(configs.to_yaml(config)))
+    old = plain_yaml.flatten(plain_yaml.read_mapping(folder / _CONFIG))
+    new = plain_yaml.flatten(plain_yaml.parse(configs.to_yaml(config)))
     differ = [
         f"{name} ({plain_yaml.dump(old.get(name), flow=True)} then, {plain_yaml.dump(new.get(name), flow=True)} now)"
         for name in sorted(old.keys() | new.keys())
@@ -280,13 +280,6 @@ def _check_same(folder: Path, config: Any, may_change: frozenset[str]) -> None:
     ]
     if differ:
         raise UserError(f"{folder} was made with another config: {', '.join(differ)}; choose another folder")
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _number(value: Any) -> Any:

@@ -20,7 +20,8 @@ from lm.errors import UserError
 class Verb:
     """What a verb does, in a line, and where its function and its config class are, as "module:name".
 
-    ``argument`` is the key that a plain word sets, as in ``rung serve MODEL``; without one it is a config file.
+    ``argument`` is the key that a plain word sets, as in ``rung serve MODEL``, or the keys that the first and the
+    second word set, as in ``rung compare A B``; without one it is a config file.
     """
 
     summary: str
@@ -50,6 +51,21 @@ VERBS = {
         "a PRM on first errors", "rung.evaluate_steps:processbench", "rung.evaluate_steps:ProcessBenchConfig"
     ),
     "eval prmbench": Verb("a PRM on every step", "rung.evaluate_steps:prmbench", "rung.evaluate_steps:PRMBenchConfig"),
+    "eval math": Verb(
+        "a policy on the benchmarks of final answers", "rung.evaluate_math:main", "rung.evaluate_math:MathConfig"
+    ),
+    "eval contamination": Verb(
+        "which test problems stand in the training data",
+        "rung.contamination:main",
+        "rung.contamination:ContaminationConfig",
+        argument="train test",
+    ),
+    "compare": Verb(
+        "two evaluations: what changed, which problems flipped",
+        "rung.compare:main",
+        "rung.compare:CompareConfig",
+        argument="a b",
+    ),
     "eval bon": Verb("a PRM on picking among samples", "rung.evaluate_bon:main", "rung.evaluate_bon:BonConfig"),
     "rerank": Verb(
         "order candidate solutions by a PRM", "rung.rerank:main", "rung.rerank:RerankConfig", argument="file"
@@ -127,16 +143,18 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
 
 
 def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]]:
-    """The config file, if one is given, and the overrides; ``plain`` is the key that a word that is neither sets."""
+    """The config file, if one is given, and the overrides; ``plain`` are the keys that words that are neither set."""
     paths: list[str] = []
+    names = plain.split()
     overrides: list[str] = []
     for argument in arguments:
         if argument.startswith("-"):
             word = argument.lstrip("-").partition("=")[0].replace("-", "_") or "key"
             raise UserError(f"no option {argument}; keys are set as {word}=value, without dashes (see --help)")
         is_override = re.fullmatch(r"[\w.]*", argument.partition("=")[0]) and "=" in argument
-        if plain and not is_override and (plain == "config" or not argument.endswith((".yaml", ".yml"))):
-            argument, is_override = f"{plain}={argument}", True
+        if names and not is_override and (plain == "config" or not argument.endswith((".yaml", ".yml"))):
+            argument, is_override = f"{names[0]}={argument}", True
+            names = names[1:] or names
         (overrides if is_override else paths).append(argument)
     if len(paths) > 1:
         raise UserError(f"expected one config file, got {' and '.join(paths)}; other settings are key=value")
@@ -193,7 +211,7 @@ def verb_help(verb: str, config_class: type) -> str:
     rows = describe(config_class)
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     left = min(max((len(f"{name}={default}") for name, _, default, _ in rows), default=0), width // 3)
-    plain = f" [{VERBS[verb].argument.upper()}]" if VERBS[verb].argument else ""
+    plain = "".join(f" [{name.upper()}]" for name in VERBS[verb].argument.split())
     lines = [f"rung {verb}: {VERBS[verb].summary}", "", f"usage: rung {verb}{plain} [CONFIG.yaml] [key=value ...]"]
     section = None
     for name, kind, default, reason in rows:

@@ -164,6 +164,13 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, level: float = 0.95,
     return Difference(interval.mean, interval.low, interval.high)
 
 
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact p-value that as many problems flip one way as the other: Binomial(gained + lost, 1/2)
+    (McNemar 1947, by the exact binomial). 1 where nothing flipped."""
+    flipped, fewer = gained + lost, min(gained, lost)
+    return min(1.0, 2 * sum(math.comb(flipped, i) for i in range(fewer + 1)) / 2**flipped)
+
+
 def mean_interval_over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
     """mean ± t_{(1+level)/2, S-1} s / √S over S independent runs (Student 1908); unbounded for a single run."""
     data = np.asarray(values, dtype=np.float64)

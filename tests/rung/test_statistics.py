@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, t, ttest_rel
+from scipy.stats import binomtest, bootstrap, t, ttest_rel
 
 from rung import statistics
 
@@ -123,3 +123,9 @@ def test_interval_over_seeds_by_hand() -> None:
 @pytest.mark.parametrize("probability", [0.75, 0.95, 0.975, 0.9995])
 def test_student_t_quantile_is_scipys(degrees: int, probability: float) -> None:
     assert statistics.student_t_quantile(probability, degrees) == pytest.approx(t.ppf(probability, degrees), rel=1e-9)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 6), (6, 1), (5, 5), (30, 12), (1, 0)])
+def test_mcnemar_is_the_exact_sign_test(gained: int, lost: int) -> None:
+    expected = binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
+    assert statistics.mcnemar(gained, lost) == pytest.approx(expected)

@@ -60,6 +60,7 @@ VERBS = {
         "rung.contamination:ContaminationConfig",
         argument="train test",
     ),
+    "search": Verb("solve problems by a policy that a PRM guides", "rung.search:main", "rung.search:GuidedConfig"),
     "compare": Verb(
         "two evaluations: what changed, which problems flipped",
         "rung.compare:main",

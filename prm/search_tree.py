@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lm.engine import Completion, Engine, Sampling
 from lm.tokenizer import encode, prompt_text, token_ends
-from prm.scorer import Scorer, score_each
+from prm.scorer import Scorer
 from prm.scores import Aggregation
 from verifiers.solution import Problem, Solution
 from verifiers.split import split_steps
@@ -42,7 +42,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens that a search took, all in the policy's tokens, with no cache between requests.
+    """Tokens that a search took, each model's in its own, with no cache between requests.
 
     ``sampled`` were written by the policy, ``prefilled`` read by it before it wrote (the question and the steps so far,
     once a request, whatever its n), ``scored`` read by the PRM (the question and the steps so far, once a node).
@@ -117,11 +117,13 @@ class Explorer:
 
     def judge(self, nodes: Sequence[Node]) -> list[float]:
         """The PRM's value of each node, in one call: its step scores aggregated; 0 where the PRM cannot read it."""
-        found = score_each(self.scorer, [self.solution(node) for node in nodes])
-        for node, scores in zip(nodes, found, strict=True):
-            if not isinstance(scores, str):
-                self._pay(node.problem, Cost(scored=len(self.prompts[node.problem]) + len(node.ids)))
-        return [0.0 if isinstance(scores, str) else scores.aggregate(self.aggregate) for scores in found]
+        solutions = [self.solution(node) for node in nodes]
+        sizes = self.scorer.measure(solutions)
+        scores = iter(self.scorer.score([s for s, size in zip(solutions, sizes, strict=True) if isinstance(size, int)]))
+        for node, size in zip(nodes, sizes, strict=True):
+            if isinstance(size, int):
+                self._pay(node.problem, Cost(scored=size))
+        return [next(scores).aggregate(self.aggregate) if isinstance(size, int) else 0.0 for size in sizes]
 
     def solution(self, node: Node) -> Solution:
         return Solution(self.problems[node.problem], node.text, split_steps(node.text, self.separator))

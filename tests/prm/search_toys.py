@@ -55,8 +55,9 @@ class TreeScorer:
         self.asked.append([s.text for s in solutions])
         return [StepScores(np.array([self.scores[s.text[: step.end]] for step in s.steps])) for s in solutions]
 
-    def complaints(self, solutions: Sequence[Solution]) -> list[str | None]:
-        return ["too long" if s.text == self.unreadable else None for s in solutions]
+    def measure(self, solutions: Sequence[Solution]) -> list[int | str]:
+        """Ten tokens for a question and one for each step."""
+        return ["too long" if s.text == self.unreadable else 10 + len(s.steps) for s in solutions]
 
 
 def explorer(

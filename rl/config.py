@@ -51,6 +51,9 @@ class RLConfig:
         0, "rounds of sampling other problems for those whose rollouts are all right or all wrong (DAPO)", low=0
     )
     engine: EngineConfig = part(EngineConfig, "what samples the rollouts")
+    staleness: int = key(
+        0, "updates by which sampling, in a process of its own, runs ahead of learning; 0: they take turns", low=0
+    )
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     steps: int = key(100, "rounds of sampling and learning", low=1)
     token_budget: int | None = key(None, "also stop once so many tokens are sampled: how two arms are made equal")
@@ -104,6 +107,12 @@ def check(config: RLConfig) -> None:
         raise UserError("sampling.temperature is 0: RL learns from sampled rollouts; give a number above 0")
     if config.sampling.top_p < 1 and config.engine.backend != "transformers":
         raise UserError("sampling.top_p is below 1, and vLLM tells no log-probs before the nucleus: leave it at 1")
+    if config.staleness and config.credit.form == "implicit":
+        raise UserError("credit.form=implicit learns its PRM where it learns the policy: leave staleness at 0")
+    if config.staleness and config.advantage.importance == "none":
+        raise UserError(
+            "staleness learns from an older policy's rollouts: give advantage.importance=token (or sequence)"
+        )
     if config.sampling.n < 2 and (config.compared is not None or config.resample):
         what = "resample" if config.resample else f"advantage.estimator={config.advantage.estimator}"
         raise UserError(f"{what} compares the rollouts of a problem: give sampling.n of 2 or more")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lm.engines import open_engine
+from lm.engines import EngineConfig
 from lm.errors import UserError
 from lm.models import (
     default_device,
@@ -20,20 +20,20 @@ from lm.sft import Pair, batch_of, encode_pairs
 from lm.torch_setup import prepare_torch
 from prm.implicit import ImplicitPRM
 from prm.problems import load_problems
+from rl.act import Actor
+from rl.ahead import Ahead
 from rl.alarms import Watch
 from rl.batch import pack
-from rl.collect import collect
 from rl.config import RLConfig, check
 from rl.credit import token_rewards
 from rl.evaluation import load_held_out, measure
 from rl.experience import estimate_advantages
 from rl.forward import Critic
-from rl.judge import outcome_backward, step_judge
+from rl.judge import outcome_backward
 from rl.kl import KLController
 from rl.learn import Learner, Refusals, backward, clear_gradients, mean_metrics, minibatches, ptx_backward, update
 from rl.losses import Metrics
 from rl.metrics import reward_metrics, rollout_metrics
-from rl.reward_model import RewardModel, outcome_scores
 from verifiers.solution import Example
 
 if TYPE_CHECKING:
@@ -49,25 +49,26 @@ def train(config: RLConfig) -> None:
     tokenizer = load_tokenizer(config.policy)
     policy, reference = load_policy(config, device)
     critic = make_critic(policy, config)
-    prm = step_judge(config, tokenizer, reference)
     examples = load_problems(config.problems, "train", config.pool, stream=3)
     problems = [e.problem for e in examples]
     held_out = load_held_out(config, tokenizer)
     worked = worked_pairs(tokenizer, examples, config) if config.ptx_coefficient else []
-    engine = open_engine(
-        config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
-    )
+    ahead = Ahead(config) if config.staleness else None
+    here = config if ahead is None else replace(config, engine=EngineConfig())  # which then only evaluates
+    actor = Actor(here, tokenizer, problems, policy, reference)
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
     if critic is not None:
         learners["critic"] = Learner(critic, make_optimizer(critic, config.critic_optim), config.critic_optim)
     judges = {}
-    if isinstance(prm, ImplicitPRM):
-        judges["prm"] = Learner(prm.policy, make_optimizer(prm.policy, config.prm_optim), config.prm_optim)
+    if isinstance(actor.prm, ImplicitPRM):
+        judges["prm"] = Learner(actor.prm.policy, make_optimizer(actor.prm.policy, config.prm_optim), config.prm_optim)
     beta = KLController(config.advantage.kl_coefficient, config.advantage.kl_target, config.advantage.kl_horizon)
     count, refusals = Counter(), Refusals(config.folder, config.max_skipped)
 
     run = Run.open(config.folder, config, verb="rl", resume=config.resume, overwrite=config.overwrite)
     run.track(count=count, beta=beta, refusals=refusals)
+    if ahead is not None:
+        run.track(ahead=ahead)
     watch = Watch(run.folder)
     for name, learner in (learners | judges).items():
         run.track(**{name: learner.model})
@@ -75,22 +76,20 @@ def train(config: RLConfig) -> None:
     for step in run.steps(
         config.steps, save_every=config.save_every, label=f"RL {config.credit.form}", show=["accuracy", "kl"]
     ):
-        # act, and judge the final answers
-        engine.load_weights(policy)
-        collected = collect(engine, tokenizer, problems, config, step, run.timer)
+        # act: sample, and judge the final answers and every step
+        if ahead is None:
+            acted = actor.act(step, policy, run.timer)
+        else:
+            with run.timer("wait"):
+                acted, elsewhere = ahead.take(step, policy)
+            for name, seconds in elsewhere.items():
+                run.time(f"ahead: {name}", seconds)
+        collected, scores, paid = acted.collected, acted.scores, acted.paid
         rollouts, verdicts = collected.rollouts, collected.verdicts
-
-        # judge every step
-        with run.timer("judge"):
-            solutions = [r.solution for r in rollouts]
-            if isinstance(prm, RewardModel):  # RLHF: what people would prefer, in the place of the verdict
-                paid = prm.rate([(s.problem.question, s.text) for s in solutions])
-                scores = outcome_scores(paid, solutions)
-            else:
-                paid, scores = None, prm.score(solutions)
-            judged = {}
-            if isinstance(prm, ImplicitPRM):  # PRIME: the judge learns from the verdicts too
-                judged = outcome_backward(prm, solutions, verdicts)
+        judged = {}
+        if isinstance(actor.prm, ImplicitPRM):  # PRIME: the judge learns from the verdicts too
+            with run.timer("judge"):
+                judged = outcome_backward(actor.prm, [r.solution for r in rollouts], verdicts)
                 judged |= update(judges, judged, step, config.steps)
 
         # credit: rewards on tokens, then advantages
@@ -127,7 +126,7 @@ def train(config: RLConfig) -> None:
         spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
         if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
             with run.timer("evaluate"):
-                metrics |= measure(engine, tokenizer, policy, held_out, config)
+                metrics |= measure(actor.engine, tokenizer, policy, held_out, config)
         line = run.log(
             step,
             sampled_tokens=count.sampled_tokens,
@@ -140,6 +139,8 @@ def train(config: RLConfig) -> None:
         watch(line)
         if spent:
             break
+    if ahead is not None:
+        ahead.close()
     if critic is not None and config.critic_trunk == "separate":
         run.finish(model=(policy, tokenizer), critic=critic)
     else:

@@ -1,0 +1,60 @@
+"""Acting: rollouts of the policy, their verdicts, and the scores of their steps."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lm.engines import open_engine
+from rl.collect import Collected, collect
+from rl.config import RLConfig
+from rl.judge import step_judge
+from rl.reward_model import RewardModel, outcome_scores
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from prm.scores import StepScores
+    from verifiers.solution import Problem
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What one step learns from: rollouts with their verdicts, and of each the scores of its steps.
+
+    ``paid`` is what a reward model pays for each rollout in the verdict's place; None without one.
+    """
+
+    collected: Collected
+    scores: "list[StepScores]"
+    paid: list[float] | None
+
+
+class Actor:
+    """The policy's engine and those who judge what it writes."""
+
+    def __init__(
+        self,
+        config: RLConfig,
+        tokenizer: "PreTrainedTokenizerBase",
+        problems: "Sequence[Problem]",
+        policy: "PreTrainedModel",
+        reference: "PreTrainedModel",
+    ) -> None:
+        self.config, self.tokenizer, self.problems = config, tokenizer, problems
+        self.engine = open_engine(
+            config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
+        )
+        self.prm = step_judge(config, tokenizer, reference)
+
+    def act(self, step: int, policy: "PreTrainedModel", timer: Callable[[str], AbstractContextManager[None]]) -> Acted:
+        """Sample the problems of ``step`` with ``policy``'s weights and judge: first final answers, then every step."""
+        with timer("weights"):
+            self.engine.load_weights(policy)
+        collected = collect(self.engine, self.tokenizer, self.problems, self.config, step, timer)
+        with timer("judge"):
+            solutions = [r.solution for r in collected.rollouts]
+            if isinstance(self.prm, RewardModel):  # RLHF: what people would prefer, in the place of the verdict
+                paid = self.prm.rate([(s.problem.question, s.text) for s in solutions])
+                return Acted(collected, outcome_scores(paid, solutions), paid)
+            return Acted(collected, self.prm.score(solutions), None)

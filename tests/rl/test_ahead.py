@@ -1,0 +1,93 @@
+"""Sampling ahead: whose weights sample a batch; the same bytes again and after a resume; a sampler that dies."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from lm.errors import UserError
+from lm.models import load_causal_lm
+from lm.run import read_metrics
+from rl.ahead import Ahead
+from rl.batch import pack
+from rl.config import RLConfig, check
+from rl.credit import CreditConfig
+from rl.experience import AdvantageConfig
+from rl.forward import action_logprobs
+from rl.train import train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+pytestmark = pytest.mark.slow
+Configure = Callable[..., RLConfig]
+CORRECTED = AdvantageConfig(importance="token")
+
+
+def gap(policy: "PreTrainedModel", rollouts: list) -> float:
+    """The largest difference between what the engine and ``policy`` think of the sampled tokens."""
+    tokens = pack(rollouts, torch.device("cpu"))
+    with torch.no_grad():
+        logprobs, _ = action_logprobs(policy, tokens, 1.0)
+    return float((logprobs - tokens.sampled_logprobs())[tokens.actions].abs().max())
+
+
+def test_a_batch_is_sampled_by_the_policy_of_staleness_updates_ago(configure: Configure) -> None:
+    config = configure("versions", staleness=2, advantage=CORRECTED, steps=5)
+    versions = []
+    ahead = Ahead(config)
+    try:
+        for step in range(5):
+            policy = load_causal_lm(config.policy)
+            with torch.no_grad():
+                for weight in policy.parameters():
+                    weight.mul_(1 + 0.05 * step)
+            versions.append(policy)
+            acted, seconds = ahead.take(step, policy)
+            gaps = [gap(version, acted.collected.rollouts) for version in versions]
+            assert gaps.index(min(gaps)) == max(0, step - 2)
+            assert min(gaps) < 1e-4
+            assert len(acted.scores) == len(acted.collected.rollouts)
+            assert seconds["sample"] > 0
+        assert set(ahead.state_dict()["recent"]) == {"3", "4"}
+    finally:
+        ahead.close()
+
+
+def test_with_weights_that_stay_it_is_the_synchronous_run(configure: Configure) -> None:
+    """At a rate of 0 the sampler's age makes no difference, so all but the order of work must be the same."""
+    still = configure("turns", steps=3, advantage=CORRECTED)
+    still = replace(still, optim=replace(still.optim, lr=0.0), critic_optim=replace(still.critic_optim, lr=0.0))
+    train(still)
+    train(ahead := replace(still, folder=still.folder.with_name("ahead-still"), staleness=1))
+    assert (ahead.folder / "metrics.jsonl").read_bytes() == (still.folder / "metrics.jsonl").read_bytes()
+
+
+def test_it_is_repeated_and_resumed_to_the_byte(configure: Configure) -> None:
+    train(once := configure("ahead-once", steps=4, staleness=1, advantage=CORRECTED))
+    train(again := configure("ahead-again", steps=4, staleness=1, advantage=CORRECTED))
+    whole = (once.folder / "metrics.jsonl").read_bytes()
+    assert (again.folder / "metrics.jsonl").read_bytes() == whole
+    assert read_metrics(once.folder)[2]["importance_mean"] != 1
+    shutil.rmtree(again.folder / "checkpoints" / "step-000004")
+    shutil.rmtree(again.folder / "model")
+    train(replace(again, resume=True))
+    assert (again.folder / "metrics.jsonl").read_bytes() == whole
+
+
+def test_a_sampler_that_dies_is_one_line_and_not_a_hang(configure: Configure) -> None:
+    config = configure("dead", staleness=1, advantage=CORRECTED, steps=3)
+    ahead = Ahead(config)
+    ahead._process.kill()
+    with pytest.raises(UserError, match=r"sampling process ended \(exit code -9"):
+        ahead.take(0, load_causal_lm(config.policy))
+
+
+def test_what_cannot_run_ahead_is_refused() -> None:
+    with pytest.raises(UserError, match="give advantage"):
+        check(RLConfig(staleness=1))
+    with pytest.raises(UserError, match="implicit"):
+        check(RLConfig(staleness=1, credit=CreditConfig(form="implicit"), advantage=CORRECTED))

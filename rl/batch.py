@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lm.engine import Completion
 from lm.padding import by_length, pad
 from lm.sft import Pair
+from rl.states import CPU_WASTE
 from verifiers.solution import Solution
 
 if TYPE_CHECKING:
@@ -54,9 +55,57 @@ class TokenBatch:
             tuple(self.rollouts[i] for i in index),
         )
 
-    def by_length(self, tokens: int) -> Iterator[list[int]]:
-        """Rows in batches of like length, each at most ``tokens`` when padded."""
-        yield from by_length([len(r.prompt_ids) + len(r.completion.token_ids) for r in self.rollouts], tokens)
+    def sample(self, tokens: int) -> list[int]:
+        """As many rows, evenly spaced, as have about ``tokens`` in all (at least one, at most all)."""
+        rows, total = len(self.rollouts), int(self.attention.sum())
+        count = max(1, min(rows, rows * tokens // total))
+        return [rows * i // count for i in range(count)]
+
+    def parts(self, rows: Sequence[int], tokens: int) -> "Iterator[tuple[tuple[list[int], slice], TokenBatch]]":
+        """Some rows in micro-batches: (their places in a (B, T) tensor, the micro-batch)."""
+        if not rows:
+            return
+        chosen = self.select(rows)
+        for part in chosen.micro_batches(tokens):
+            batch = chosen.select(part)
+            yield ([rows[i] for i in part], slice(batch.ids.shape[1])), batch
+
+    def micro_batches(self, tokens: int) -> Iterator[list[int]]:
+        """Rows in batches of like length, each at most ``tokens`` (at least one row).
+
+        Rows of one prompt are put together and the prompt counted once, for so they are run (``rl/states.py``).
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, rollout in enumerate(self.rollouts):
+            groups.setdefault(rollout.prompt_ids, []).append(i)
+        lengths = [len(r.completion.token_ids) for r in self.rollouts]
+        if len(groups) == len(self.rollouts):
+            waste = CPU_WASTE if self.ids.device.type == "cpu" else 1.0
+            yield from by_length(
+                [n + len(r.prompt_ids) for n, r in zip(lengths, self.rollouts, strict=True)], tokens, waste
+            )
+            return
+        pieces = [piece for prompt, rows in groups.items() for piece in _pieces(rows, lengths, len(prompt), tokens)]
+        batch: list[int] = []
+        total = 0
+        for size, rows in sorted(pieces):
+            if batch and total + size > tokens:
+                yield batch
+                batch, total = [], 0
+            batch, total = batch + rows, total + size
+        yield batch
+
+
+def _pieces(rows: Sequence[int], lengths: Sequence[int], prompt: int, tokens: int) -> Iterator[tuple[int, list[int]]]:
+    """(tokens, rows) of one prompt's rows, cut where they are more than ``tokens`` with it."""
+    piece: list[int] = []
+    size = prompt
+    for i in sorted(rows, key=lambda i: lengths[i]):
+        if piece and size + lengths[i] > tokens:
+            yield size, piece
+            piece, size = [], prompt
+        piece, size = [*piece, i], size + lengths[i]
+    yield size, piece
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From judged rollouts to experience: forward passes without gradients, the KL penalty, advantages and returns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from rl.advantages import (
     whiten,
 )
 from rl.batch import Experience, TokenBatch
-from rl.forward import Critic, evaluate_actions
+from rl.forward import Critic, action_logprobs, action_values, evaluate_actions
 from rl.importance import Level, importance_weights
 from rl.kl import Estimator, kl_estimate
 from rl.losses import Metrics
@@ -24,6 +25,9 @@ from rl.losses import Metrics
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+
+AGREE = 1e-4  # nats: far below any clip of the ratio, and above float32's rounding
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class AdvantageConfig:
     importance: Literal["none", "token", "sequence"] = key(
         "none", "weigh advantages by π/π_engine, for engines that are not quite the learner (vLLM, lower precision)"
     )
+    old_logprobs: Literal["sampled", "recomputed"] = key(
+        "sampled", "π_old of the ratio: as the engine gave it, where a part of a step's rollouts agrees; or recomputed"
+    )
     importance_cap: float = key(2.0, "such a weight is at most this", low=1)
 
 
@@ -65,35 +72,57 @@ def estimate_advantages(
     """Score the tokens with the models and turn rewards (B, T) into advantages and returns.
 
     ``reference`` may be the policy itself, where that has an adapter: it is read without it.
-    ``group`` is how many rollouts each problem has, side by side. ``logprob_gap`` in the metrics is the largest
-    difference between the engine's log-prob of an action and the learner's: near 1e-5 in float32; more means that the
-    two do not run the same model. With the KL in the reward, token t is paid r_t − β·KL_t (Ziegler et al. 2019, eq. 2,
-    by token as in Ouyang et al. 2022).
+    ``group`` is how many rollouts each problem has, side by side. With the KL in the reward, token t is paid
+    r_t − β·KL_t (Ziegler et al. 2019, eq. 2, by token as in Ouyang et al. 2022).
+
+    What more than ``micro_tokens`` of rollouts would tell no better is read on so many of them: the entropy, where β
+    is 0 the KL in the metrics, and ``logprob_gap``, the largest difference between the engine's log-prob of an action
+    and the learner's: near 1e-5 in float32; more means that the two do not run the same model. Where it is at most
+    ``AGREE`` the engine's log-probs stand for the learner's on the other rollouts as well.
     """
     import torch
 
-    shape = tokens.ids.shape
-    old_logprobs, reference_logprobs, entropy, values = (rewards.new_zeros(shape) for _ in range(4))
+    old_logprobs, reference_logprobs, entropy, values = (rewards.new_zeros(tokens.ids.shape) for _ in range(4))
     for model in (policy, critic):
         if model is not None:
             model.eval()
-    with torch.no_grad():
-        for rows in tokens.by_length(micro_tokens):
-            part = tokens.select(rows)
-            width = part.ids.shape[1]
-            old_logprobs[rows, :width], entropy[rows, :width], values[rows, :width] = evaluate_actions(
-                policy, critic, part, temperature
-            )
-            with adapter_off(reference):
-                reference_logprobs[rows, :width], _, _ = evaluate_actions(reference, None, part, temperature)
+    head = critic if isinstance(critic, torch.nn.Linear) else None
+    own = None if isinstance(critic, torch.nn.Linear) else critic
+    everything, some = list(range(len(tokens.rollouts))), tokens.sample(micro_tokens)
+    sampled = tokens.sampled_logprobs()
 
-    kl = kl_estimate(old_logprobs, reference_logprobs, config.kl_estimator, config.kl_clamp) * tokens.actions
-    paid = rewards - kl_coefficient * kl if config.kl_in == "reward" else rewards
+    def read_policy(rows: Sequence[int]) -> None:
+        for where, part in tokens.parts(rows, micro_tokens):
+            old_logprobs[where], entropy[where], shared = evaluate_actions(policy, head, part, temperature)
+            if head is not None:
+                values[where] = shared
+
+    with torch.no_grad():
+        read_policy(some)
+        gap = float((old_logprobs - sampled)[some][tokens.actions[some]].abs().max())
+        spared = config.old_logprobs == "sampled" and config.importance == "none" and head is None and gap <= AGREE
+        if spared and len(some) < len(everything):
+            old_logprobs = sampled
+        else:
+            read_policy(sorted(set(everything) - set(some)))
+            gap, some = float((old_logprobs - sampled)[tokens.actions].abs().max()), everything
+        if own is not None:
+            for where, part in tokens.parts(everything, micro_tokens):
+                values[where] = action_values(own, part)
+        compared = everything if kl_coefficient else some
+        with adapter_off(reference):
+            for where, part in tokens.parts(compared, micro_tokens):
+                reference_logprobs[where], _ = action_logprobs(reference, part, temperature)
+
+    paid = rewards
+    if config.kl_in == "reward" and kl_coefficient:
+        kl = kl_estimate(old_logprobs, reference_logprobs, config.kl_estimator, config.kl_clamp)
+        paid = rewards - kl_coefficient * kl * tokens.actions
     advantages, returns = _advantages(paid, values, tokens.actions, group, config)
     metrics = {
-        "logprob_gap": float((old_logprobs - tokens.sampled_logprobs())[tokens.actions].abs().max()),
-        "kl": float(kl_estimate(old_logprobs, reference_logprobs, "k1").sum() / len(tokens.rollouts)),
-        "entropy": float(masked_mean(entropy, tokens.actions)),
+        "logprob_gap": gap,
+        "kl": float((old_logprobs - reference_logprobs)[compared].sum() / len(compared)),
+        "entropy": float(masked_mean(entropy[some], tokens.actions[some])),
     }
     if critic is not None:
         metrics["explained_variance"] = explained_variance(values, returns, tokens.actions)

@@ -48,7 +48,7 @@ def backward(
         if model is not None:
             model.train()  # for gradient checkpointing, which rests in evaluation mode; dropout there is none
     total: Metrics = {}
-    for rows in batch.tokens.by_length(config.micro_tokens):
+    for rows in batch.tokens.micro_batches(config.micro_tokens):
         part = batch.select(rows)
         actions = part.tokens.actions
         weights = token_weights(actions, config.normaliser, tokens=tokens, sequences=sequences, longest=longest)
@@ -59,7 +59,7 @@ def backward(
             ratio=config.ratio, dual_clip=config.dual_clip,
         )  # fmt: skip
         metrics["policy_loss"] = float(loss.detach())
-        if config.advantage.kl_in == "loss":
+        if config.advantage.kl_in == "loss" and kl_coefficient:
             penalty = kl_loss(
                 logprobs, part.reference_logprobs, actions, estimator=config.advantage.kl_estimator,
                 clamp=config.advantage.kl_clamp, normaliser=tokens, weights=weights,

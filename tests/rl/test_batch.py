@@ -39,5 +39,22 @@ def test_selected_rows_are_cut_to_the_longest_of_them() -> None:
     assert part.returns.shape == part.tokens.actions.shape == part.tokens.attention.shape == (2, 4)
 
 
-def test_rows_by_length() -> None:
-    assert list(pack(ROLLOUTS).by_length(8)) == [[0, 2], [1]]
+def test_micro_batches_by_hand() -> None:
+    assert list(pack(ROLLOUTS).micro_batches(8)) == [[0], [2], [1]]  # 3 and 4 tokens: an eighth would be padding
+    assert list(pack(ROLLOUTS).micro_batches(1)) == [[0], [2], [1]]
+    group = [rollout([1, 2, 3], [4] * n) for n in (2, 5, 1)]
+    batch = pack([*group, rollout([7], [8, 8])])
+    assert list(batch.micro_batches(100)) == [[3, 2, 0, 1]]  # 3 tokens; 3 + 1 + 2 + 5
+    assert list(batch.micro_batches(13)) == [[3], [2, 0, 1]]
+    assert list(batch.micro_batches(8)) == [[3], [2, 0], [1]]  # 3 + 1 + 2, 3 + 5
+
+
+def test_a_sample_of_rows_and_their_parts_by_hand() -> None:
+    tokens = pack(ROLLOUTS)  # 3 + 5 + 4 tokens
+    assert tokens.sample(100) == tokens.sample(12) == [0, 1, 2]
+    assert tokens.sample(8) == [0, 1]
+    assert tokens.sample(1) == [0]
+    assert list(tokens.parts([], 8)) == []
+    [(where, part), (other, _)] = tokens.parts([2, 1], 5)
+    assert (where, other) == (([2], slice(4)), ([1], slice(5)))
+    assert part.ids.tolist() == tokens.ids[where].tolist() == [[9, 9, 0, 3]]

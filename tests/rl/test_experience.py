@@ -1,18 +1,20 @@
 """Experience put together from its parts, and the KL penalty in it."""
 
 import copy
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
 import torch
 
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Completion, Sampling, TransformersEngine
 from rl.advantages import gae, whiten
-from rl.batch import TokenBatch, pack
+from rl.batch import Experience, TokenBatch, pack
 from rl.experience import AdvantageConfig, estimate_advantages, explained_variance
 from rl.forward import action_logprobs, action_values
 from rl.kl import Estimator
+from rl.losses import Metrics
 from rl.rollout import sample_rollouts
 from verifiers.solution import Problem
 
@@ -83,6 +85,32 @@ def test_micro_batches_change_nothing_and_a_policy_is_no_distance_from_itself(
     assert whole[1] == pytest.approx(cut[1], rel=1e-3, abs=1e-5)
     for name in ("old_logprobs", "reference_logprobs", "old_values", "advantages", "returns"):
         torch.testing.assert_close(getattr(whole[0], name), getattr(cut[0], name), rtol=1e-4, atol=1e-4)
+
+
+def test_the_engines_logprobs_stand_for_the_learners_where_they_agree(
+    fitted_policy: "PreTrainedModel", tiny_policy: "PreTrainedModel", tokens: TokenBatch, rewards: torch.Tensor
+) -> None:
+    def estimate(sampled: TokenBatch, old_logprobs: Literal["sampled", "recomputed"]) -> tuple[Experience, Metrics]:
+        config = AdvantageConfig(estimator="group", old_logprobs=old_logprobs, kl_in="loss")
+        return estimate_advantages(
+            fitted_policy, tiny_policy, None, sampled, rewards, config,
+            kl_coefficient=0.0, group=2, temperature=0.8, micro_tokens=20,
+        )  # fmt: skip
+
+    spared, recomputed = (estimate(tokens, how)[0] for how in ("sampled", "recomputed"))
+    assert torch.equal(spared.old_logprobs, tokens.sampled_logprobs())
+    torch.testing.assert_close(spared.old_logprobs, recomputed.old_logprobs, rtol=0, atol=1e-5)
+    assert 0 < len(tokens.sample(20)) < len(tokens.rollouts)
+    read = spared.reference_logprobs.any(1)
+    assert read.nonzero()[:, 0].tolist() == tokens.sample(20), "with β = 0 the reference is read for the metric alone"
+
+    def off(completion: Completion) -> Completion:
+        return dataclasses.replace(completion, logprobs=completion.logprobs - 0.01)
+
+    rollouts = [dataclasses.replace(r, completion=off(r.completion)) for r in tokens.rollouts]
+    experience, metrics = estimate(pack(rollouts), "sampled")
+    torch.testing.assert_close(experience.old_logprobs, recomputed.old_logprobs)
+    assert metrics["logprob_gap"] == pytest.approx(0.01, abs=1e-4)
 
 
 def test_models_are_asked_without_dropout(

@@ -13,6 +13,7 @@ _OPTION = re.compile(r"(?:option|choice|answer) ?$", re.IGNORECASE)
 _LOWER_CHOICE = re.compile(r"\W{0,4}([a-j])\W{0,4}")
 _AND_ANOTHER = re.compile(r"\W{0,6}(?:(?:and|or)\W{1,6})?\(?[A-J](?:$|[\s).,;}])(?! is| was)")
 _ONE_OF = re.compile(r"(?<!\w)[A-J]\W{1,4}(?:and|or)\W{1,4}$")  # "A or B"
+_NOT = re.compile(r"\b(?:not|except|isn['’]t)\W{1,3}(?:(?:option|choice|answer) )?\W{0,2}$", re.IGNORECASE)
 _ARTICLE = re.compile(r"A [a-z]{2,}")
 
 
@@ -41,7 +42,8 @@ def extract_choice(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extracti
     letters = [
         m
         for m in named
-        if _OPTION.search(text, max(first, m.start() - 9), m.start()) or not _ARTICLE.match(text, m.start())
+        if (_OPTION.search(text, max(first, m.start() - 9), m.start()) or not _ARTICLE.match(text, m.start()))
+        and not _NOT.search(text, max(first, m.start() - 16), m.start())
     ]
     if not letters or _ONE_OF.search(text, max(first, letters[-1].start() - 14), letters[-1].start()):
         return None

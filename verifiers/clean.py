@@ -44,7 +44,17 @@ _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "*
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
+# Combining marks, which stand after their letter: a line above, an arrow, a dot.
+_MARKED = tuple(
+    (re.compile(rf"((?:\w{mark})+)"), mark, command)
+    for mark, command in (("\u0305", "overline"), ("\u0304", "bar"), ("\u20d7", "vec"), ("\u0307", "dot"))
+)
+
+
 def _ascii(text: str) -> str:
+    for pattern, mark, command in _MARKED:
+        if mark in text:
+            text = pattern.sub(lambda m, mark=mark, command=command: f"\\{command}{{{m[1].replace(mark, '')}}}", text)  # type: ignore[misc]
     text = _UP_RUN.sub(lambda m: "^{" + "".join(_UP[c] for c in m.group()) + "}", text)
     text = _DOWN_RUN.sub(lambda m: "_{" + "".join(_DOWN[c] for c in m.group()) + "}", text)
     text = _ROOT.sub(lambda m: f"{m.group(1)}{{{m.group(2)}}}", text)
@@ -87,7 +97,7 @@ def clean(text: str) -> str:
         raise Unreadable(f"longer than {MAX_ANSWER} characters")
     if not text.isascii():
         text = _ascii(text)
-    text = text.replace("\n", " ").replace("\t", " ").replace("\r", " ").strip()
+    text = text.replace("\n", " ").replace("\t", " ").replace("\r", " ").replace("{:}", ":").strip()
     if not text.isprintable() and any(ord(c) < 32 for c in text):
         raise Unreadable("control characters")
     if "\\\\" in text and "\\begin" not in text.replace("\\\\begin", ""):

@@ -24,6 +24,7 @@ from verifiers.shape import (
     lettered,
     measured,
     names,
+    opposed,
     plain_words,
     proportion,
     residue,
@@ -98,8 +99,10 @@ class Comparison:
         if kind_a == kind_b == "" or (kind_a == kind_b and kind_a in "%°"):
             return self.value(value_a, value_b)
         kinds = {kind_a, kind_b}
-        if "%" in kinds:
-            return self.same_percent(value_a, value_b, kind_a, kind_b)
+        if opposed(kind_a, kind_b):
+            return self.differ(f"{kind_a} and {kind_b} are opposites")
+        if any(kind.startswith("%") for kind in kinds):
+            return self.same_percent(value_a, value_b, kind_a[:1], kind_b[:1])
         if "°" in kinds:
             sides = ((value_a, kind_a), (value_b, kind_b))
             angles = [Node("degree", (value,)) if kind == "°" else value for value, kind in sides]
@@ -121,10 +124,12 @@ class Comparison:
         return self.value(*scaled)
 
     def same_percent(self, a: Node, b: Node, kind_a: str, kind_b: str) -> bool | None:
-        verdicts: list[bool | None] = []
-        if self.policy.percent_sign_optional:
-            verdicts.append(self.value(a, b))
-        if self.policy.percent_is_fraction and {kind_a, kind_b} == {"%", ""}:
+        if kind_a == kind_b:
+            return self.value(a, b)
+        if "" not in (kind_a, kind_b):
+            return self.differ("a percentage and a measure")
+        verdicts: list[bool | None] = [self.value(a, b)] if self.policy.percent_sign_optional else []
+        if self.policy.percent_is_fraction:
             whole, part = (b, a) if kind_a == "%" else (a, b)
             verdicts.append(self.value(Node("div", (part, number(100))), whole))
         return True if True in verdicts else None if None in verdicts else False
@@ -141,7 +146,7 @@ class Comparison:
     def same_text(self, a: Node, b: Node) -> bool | None:
         words = [plain_words(str(side.value)) if side.op == "text" else None for side in (a, b)]
         if words[0] is not None and words[1] is not None:
-            return True if words[0] == words[1] else self.differ("different words")
+            return words[0] == words[1] or NO_SOLUTION.issuperset(words) or self.differ("different words")
         text, other = (words[0], b) if words[0] is not None else (words[1], a)
         if text in NO_SOLUTION and other == Node("sym", (), "∅"):
             return True

@@ -60,9 +60,11 @@ _CHOICE = re.compile(
     r"(?i:(?:option|choice|answer):? )?(?:\(([A-J])\)[.:]?(\s*(?![-+*/^=_!<>,.|]).*)|([A-J])(?:[.:)](\s.*|\W*))?)",
     re.DOTALL,
 )
+_LOWER = re.compile(r"\([a-j]\)\.?")
+_LETTERS = re.compile(r"\(?[A-J]\)?(?:\W*(?:,|;|&|\band\b)\W*\(?[A-J]\)?)+|[A-J]{2,6}")  # "A, B and D", "ABD"
 _ANOTHER = re.compile(r"(?:and|or|,|&|/)?\s*\(?[A-J]\)?(?:$|[.,;:)]|\s(?:and|or)\b)|(?:and|or)\b")  # "(A) and (B)"
 _MINUS = re.compile(r"[-−]\W*(?:\\boxed)?\W*$")
-_SIGNS = re.compile(r"[\\^_{}<>=+*/()\[\]|-]|\d[^\w\s]+\d")  # mathematics, not words
+_SIGNS = re.compile(r"[\\^_{}<>=+*/()\[\]|\u0300-\u036f\u20d0-\u20ff-]|\d[^\w\s]+\d|\d\W*\?")  # mathematics, not words
 _STYLE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|rm|bf)\s*\{([^{}]*)\}")
 
 
@@ -194,7 +196,8 @@ def _other_readings(a: Reading, b: Reading) -> list[tuple[Node, Node]]:
 
 def choice(text: str) -> tuple[str, str] | None:
     """An option's letter, A to J, and the text after it: "(D) Alina", "D.", "\\text{(D)}"; None for anything else."""
-    found = _CHOICE.fullmatch(_STYLE.sub(r"\1", text).strip())
+    bare = _STYLE.sub(r"\1", text).strip()
+    found = _CHOICE.fullmatch(bare.upper() if _LOWER.fullmatch(bare) else bare)
     if found is None:
         return None
     letter, rest = (found[1], found[2]) if found[1] else (found[3], found[4])
@@ -205,13 +208,21 @@ def choice(text: str) -> tuple[str, str] | None:
 def _same_choice(a: Reading, b: Reading, policy: Policy) -> Decision | None:
     left, right = choice(a.text), choice(b.text)
     if left is None and right is None:
-        return None
+        return _same_letters(_STYLE.sub(r"\1", a.text).strip(), _STYLE.sub(r"\1", b.text).strip())
     if left is not None and right is not None:
         if left[0] != right[0]:
             return Decision(False, "canonical form", "different options")
         return Decision(True, "canonical form", "the same option")
     (_, rest), other = (left, b) if left is not None else (right, a)  # type: ignore[misc]
     return _decide(read(rest), other, policy, nested=True) if rest else None
+
+
+def _same_letters(a: str, b: str) -> Decision | None:
+    """Several options, "A, B and D" and "ABD", as sets; two runs of letters are a product or a name."""
+    if not (_LETTERS.fullmatch(a) and _LETTERS.fullmatch(b)) or (a.isalpha() and b.isalpha()):
+        return None
+    same = set(re.findall("[A-J]", a)) == set(re.findall("[A-J]", b))
+    return Decision(same, "canonical form", "the same options" if same else "different options")
 
 
 def _same_words(a: Reading, b: Reading) -> Decision:

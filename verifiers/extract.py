@@ -45,7 +45,7 @@ def extract_answer(text: str, rules: Sequence[Rule] = DEFAULT_RULES) -> Extracti
     hashes     the last line, after ``####``
     the answer "the (final) answer is ...", "the answer should be ...", to the end of the sentence
     is
-    answer:    "Answer: ...", "Final answer: ..."
+    answer:    "Answer: ...", "Final answer: ...", {"answer": ...}, and the same in a few other languages
     A:         a line that starts with ``A:`` (GSM8K's model solutions)
     bold       the last ``**...**`` of the last line
     last line  in the last sentence of the last line that has one: its last formula, else the number that it
@@ -81,18 +81,24 @@ _IS = re.compile(
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _FINALLY = re.compile(r"\bfinal answer is\b(?=[^\n]{0,200}\w)", re.IGNORECASE)
-_COLON = re.compile(r"\banswer\b[*_ ]{0,4}:[*_ ]{0,4}", re.IGNORECASE)
+_COLON = re.compile(
+    r"(?:\b(?:answer|respuesta|réponse|antwort|ответ)\b[*_ ]{0,4}|答案[*_ ]{0,4})[:：][*_ ]{0,4}|答案(?:是|为)[:：]?",
+    re.IGNORECASE,
+)
+_JSON = re.compile(r'"(?:final_?)?answer"\s?:\s?(?:"((?:[^"\\\n]|\\.)*)"|([-\d.,]*\d))', re.IGNORECASE)
 _LETTER = re.compile(r"^[ \t]{0,8}A:", re.MULTILINE)
 _AFTER_DISPLAY = re.compile(r"(?<=[.,]\$\$)\s+(?=[A-Z])|(?<=\\\])\s+(?=[A-Z])")
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*]|<\||$)|\n|<\|")
-_REASON = re.compile(r",? (?:because|since)\b")
+_REASON = re.compile(r",? \(?(?:because|since)\b|, (?:and )?not \S")
 _MATH_OPEN = re.compile(r"\$\$|\$|\\\(|\\\[")
 _LISTED_FORMULA = re.compile(r"\s?,?\s?(?:and|or)?\s?(?:\$|\\\(|\\\[)(?=[^\s])")
 _CUT_OFF = re.compile(r"(?:[-−–+*/=<>×÷·(,]|(?<=\d) x)\s*$")
 _CLOSERS = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
 _NUMBER = re.compile(
-    r"(?<![\w.])[-+−–]?[$€£]?\s?(?:\d{1,3}(?:[,\u202f\u2009]\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
-    r"(?:\s?/\s?\d+)?(?:[eE][-+]?\d+)?\s?%?"
+    r"(?<![\w.:])[-+−–]?(?:\d{1,2}:\d\d(?![\d:])(?:\s?[aApP]\.?[mM]\b\.?)?|"
+    r"(?:\d+(?:\.\d+)?)?\s?(?:π|[√∛]\d+|(?:√|∛|sqrt)\(\d+\))(?:/\d+)?(?!\w)|"
+    r"[$€£]?\s?(?:\d{1,3}(?:[,\u202f\u2009]\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
+    r"(?:\s?/\s?\d+)?(?:[eE][-+]?\d+)?\s?%?)"
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
 _FILLER = re.compile(
@@ -110,6 +116,12 @@ def _tagged(body: str) -> Found | None:
     start = tags[-1].end()
     end = body.lower().find("</answer>", start)
     return trimmed(body, start, end if end >= 0 else len(body))
+
+
+def _json(body: str) -> Found | None:
+    """The value in ``{"answer": "42"}``."""
+    fields = list(_JSON.finditer(body, max(0, len(body) - MAX_TAIL))) if '"' in body else []
+    return trimmed(body, *fields[-1].span(fields[-1].lastindex or 0)) if fields else None
 
 
 def _hashes(body: str) -> Found | None:
@@ -143,11 +155,11 @@ def _statement(body: str, start: int) -> Found | None:
     if opening and (formula := _formula(body, opening)):
         return formula
     end = _sentence_end(body, start)
+    reason = _REASON.search(body, start + 1, end)
+    end = reason.start() if reason else end
     verb = max(body.rfind(" is ", start, end), body.rfind(" are ", start, end), body.rfind(" be ", start, end))
     if verb >= 0:
         return _statement(body, verb + 4)
-    reason = _REASON.search(body, start, end)
-    end = reason.start() if reason else end
     while end > start and body[end - 1] in " *_":
         end -= 1
     return trimmed(body, start, end)
@@ -253,6 +265,7 @@ _VERBS = (
 _LEADS_TO = re.compile(r"<<|\b(?:gives?|giving|gets?|getting|obtain(?:s|ed)?|yields?|costs?|becomes?)\b", re.I)
 _BARE_LATEX = re.compile(r"\s*-?\\(?=[a-z])")
 _DENIES = re.compile(
+    r"\b(?:is|are|was|were)(?: (?:definitely|certainly|clearly|surely))? not [-$\\(]{0,3}\d|"
     r"\b(?:(?:is|are) not|(?:is|are)n['’]t) (?:an?|the|valid|possible|correct|right|allowed|in)\b|"
     r"\b(?:(?:do|does|can|could) ?not|(?:do|does|ca|could)n['’]t) (?:work|satisfy|hold|fit|exist|be|have)\b",
     re.I,
@@ -269,7 +282,7 @@ def _stated_number(body: str, start: int, end: int) -> Found | None:
     sentence = body[start:end]
     words = _PROSE.findall(sentence)
     plain = len(words) < 4 and sum(len(w) > 2 for w in words) < 3 and (len(words) < 3 or "=" in sentence)
-    plain = plain and not _LEADS_TO.search(sentence)
+    plain = plain and not _LEADS_TO.search(sentence) and not (len(words) > 1 and _VERBS[1].search(sentence))
     numbers = list(_NUMBER.finditer(body, start, end))
     if not numbers or (plain and not re.search(r"[A-Za-z]{2} ?:", sentence)):
         return None
@@ -300,7 +313,9 @@ _FINDERS: dict[Rule, Callable[[str], Found | None]] = {
     "tag": _tagged,
     "hashes": _hashes,
     "the answer is": lambda body: _last_cue(_IS, ("answer", "choice", "option"), body),
-    "answer:": lambda body: _last_cue(_COLON, ("answer",), body),
+    "answer:": lambda body: (
+        _json(body) or _last_cue(_COLON, ("answer", "答案", "respuesta", "réponse", "antwort", "ответ"), body)
+    ),
     "A:": lambda body: _last_cue(_LETTER, ("a:",), body),
     "bold": _bold,
     "last line": _closing_line,

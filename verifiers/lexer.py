@@ -17,7 +17,7 @@ from verifiers.words import ATTACHED, FUNCTIONS, GREEK, ONLY_LATEX, ORDINALS, PL
 MAX_TOKENS = 800
 MAX_LEVELS = 6
 
-_GROUPED = r"\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\s?\\[!,]\s?|\\[,!]\s?|\{\\,\}|\\[ ;:]|~)\d{3})+(?!\d)"
+_GROUPED = r"\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\s?\\[!,]\s?|\\!\s?,\s?|\\[,!]\s?|\{\\,\}|\\[ ;:]|~)\d{3})+(?!\d)"
 _PLAIN_GROUPED = r"\d{1,3}(?:,\d{3})+(?![\d,])"
 _DIGITS = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,4}(?![\w.]))?"
 _NUMBER = re.compile(rf"{_GROUPED}(?:\.\d+)?|{_DIGITS}")
@@ -243,6 +243,8 @@ class Lexer:
             self.tokens.append(("text", word))  # within words, "2600 g" is grams
         elif attached and (word.lower() in ATTACHED or word.lower() in ORDINALS):
             self.tokens.append(("text", word))
+        elif len(word) in (2, 3) and word.islower() and self.within_product(at, attached) and word not in _JOINED:
+            self.tokens.extend(("sym", letter) for letter in word)  # "ax+by", "2so"
         elif attached and len(word) > 3 and _split_run(word) is None and word not in FUNCTIONS:
             self.tokens.extend(("sym", letter) for letter in word)  # "4abcd" is a product; "4 eggs" are eggs
         elif self.differentials and len(word) == 2 and word[0] == "d":
@@ -250,6 +252,12 @@ class Lexer:
         else:
             self.word_tokens(word)
         return found.end()
+
+    def within_product(self, at: int, attached: bool) -> bool:
+        """Whether a short word stands right after a number or a sign, where "by" is a product."""
+        return attached or (
+            at > 0 and self.text[at - 1] in "+-*/^=" and self.text[at:].partition(" ")[0][2:3] in "+-*/^="
+        )
 
     def word_tokens(self, word: str) -> None:
         lower = word.lower()
@@ -281,6 +289,9 @@ _COMMON_WORDS = frozenset(vocabulary(
         "km kg mg ml hr hrs min sec ft yd lb lbs oz mph sq deg gal cup pts None none yrs ins usd eur gbp "
         "st nd rd th ms cost costs since sine second logs tank tans"
     ))  # fmt: skip
+
+
+_JOINED = frozenset({*UNITS, *SEPARATORS, *CONSTANTS, *FUNCTIONS, *PLAIN_GREEK, "mod", "usd", "eur", "gbp"})
 
 
 def _split_run(word: str) -> list[Token] | None:

@@ -60,9 +60,17 @@ def _context(bits: int) -> Any:
 
 @lru_cache(maxsize=2)
 def _gamma_ready(bits: int) -> None:
-    """The coefficients of the gamma function, once a process."""
+    """The coefficients of the gamma function for small and large arguments, once a process."""
+    c = _context(bits)
+    third = c.mpf(1) / 3
     with clock_stopped():
-        _context(bits).gamma(_context(bits).mpf(1) / 3)
+        for call, *args in (
+            (c.gamma, third),
+            (c.gamma, 900 + third),
+            (c.binomial, 13 + third, third),
+            (c.binomial, 403 + third, 2),
+        ):
+            call(*args)
 
 
 def compare(a: Node, b: Node, names: list[str]) -> bool | None:

@@ -63,8 +63,11 @@ def operand(parser: "Parser") -> Node:
 def mixed(parser: "Parser", whole: Node) -> Node:
     """ "2\\frac{1}{2}" and "2 1/2" as two and a half: a whole number and a proper fraction of whole numbers."""
     start = parser.at
+    braced = parser.tokens[start : start + 2] == [("op", "{"), ("func", "frac")]
+    parser.at += braced
     kind, value = parser.peek()
     if not (isinstance(whole.value, Fraction) and whole.value.denominator == 1):
+        parser.at = start
         return whole
     if kind == "func" and value == "frac":
         parser.at += 1
@@ -77,7 +80,7 @@ def mixed(parser: "Parser", whole: Node) -> Node:
     over, under = top.value, bottom.value
     if top.op == bottom.op == "num" and isinstance(over, Fraction) and isinstance(under, Fraction):
         proper = over.denominator == under.denominator == 1 and 0 < over < under
-        if proper:
+        if proper and (not braced or parser.take("}")):
             return number(whole.value + over / under)
     parser.at = start
     return whole

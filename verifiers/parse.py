@@ -33,6 +33,15 @@ def parse(text: str, commas: bool = True) -> Node:
         tokens = tokens[1:]
     if not tokens:
         raise Unreadable("nothing to read")
+    if (
+        tokens[0] == ("sym", "a")
+        and len(tokens) > 1
+        and tokens[1][0] == "text"
+        and all(k == "text" for k, _ in tokens[1:])
+    ):
+        tokens = tokens[1:]  # "a hyperbola"
+    if tokens[0] in (("text", "negative"), ("text", "minus")) and len(tokens) > 1:
+        tokens = [("op", "-"), *tokens[1:]]
     if all(kind == "text" for kind, _ in tokens):
         return Node("text", (), " ".join(word for _, word in tokens))
     parser = Parser(tokens)

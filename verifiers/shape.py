@@ -6,7 +6,7 @@ from fractions import Fraction
 from verifiers.nodes import HALF, ZERO, Node, key, number, rewrite, symbols, walk
 from verifiers.quantities import summed
 from verifiers.scalar import exact, same_value
-from verifiers.words import UNITS
+from verifiers.words import OPPOSITES, UNITS
 
 Item = tuple[str | None, Node]  # a solution and, for "x = 2", its name
 
@@ -80,6 +80,12 @@ def has_infinity(node: Node) -> bool:
     return any(n.op == "const" and n.value == "inf" for n in (node, *node.args))
 
 
+def opposed(one: str, other: str) -> bool:
+    """Whether the words after two numbers turn them round: "20 dollars profit" and "20 dollars loss"."""
+    words, others = (set(plain_words(text).split()) for text in (one, other))
+    return any(len(pair & words) == len(pair & others) == 1 and pair & words != pair & others for pair in OPPOSITES)
+
+
 def is_sequence(node: Node) -> bool:
     return node.op == "group" and node.value != "{}"
 
@@ -108,10 +114,15 @@ def name(node: Node) -> str | None:
         return key(node) if all(name(a) is not None for a in node.args) else None
     if node.op == "text":
         return plain_words(str(node.value))
+    if node.op == "mul" and len(node.args) == 2 and node.args[0].op == "sym" and node.args[1].op == "num":
+        return key(node) if str(node.args[0].value) in _CALLED else None  # "f(5)"; "x5" names nothing
     node = rewrite(node, _inverse)
     if {n.op for n in walk(node)} - {"sym", "mul", "div", "ratio", "func", "const", "group"} or not symbols(node):
         return None
     return key(node)
+
+
+_CALLED = frozenset("fghpqFGHPQ")
 
 
 def _inverse(node: Node) -> Node | None:
@@ -208,6 +219,8 @@ def measured(node: Node) -> tuple[Node, str]:
         return node.args[0], "%"
     if node.op == "degree":
         return node.args[0], "°"
+    if node.op == "unit" and node.args[0].op == "percent":
+        return node.args[0].args[0], f"% {node.value}"  # "5% of the total"
     return (node.args[0], str(node.value)) if node.op == "unit" else (node, "")
 
 
@@ -270,7 +283,9 @@ def same_mark(a: Node, b: Node) -> bool:
         return second_a == second_b and str(first_a).lstrip("0").upper() == str(first_b).lstrip("0").upper()
     assert isinstance(first_a, int)
     assert isinstance(first_b, int)
-    return first_a == first_b or ("" in (second_a, second_b) and (first_a - first_b) % 720 == 0)
+    unmarked = [first for first, half in ((first_a, second_a), (first_b, second_b)) if not half]
+    by_the_clock = bool(unmarked) and all(60 <= minutes < 13 * 60 for minutes in unmarked)  # "22:30" is no 10:30 am
+    return first_a == first_b or (by_the_clock and (first_a - first_b) % 720 == 0)
 
 
 def _pair(node: Node) -> tuple[object, object]:

@@ -10,6 +10,8 @@ from verifiers.equal import Decision, choice, decide, read, same_numbers
 from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer
 from verifiers.policy import DEFAULT_POLICY, Policy
 from verifiers.solution import Problem, Solution, Verdict
+from verifiers.units import measure
+from verifiers.words import UNITS
 
 
 def verify(
@@ -34,6 +36,7 @@ def _verify(problem: Problem, text: str, policy: Policy, rules: Sequence[Rule]) 
     found = extract_answer(text, rules)
     if found is None:
         return Verdict(False, None, "no answer")
+    found = _with_unit(found, text) if found.rule == "last line" and _unit(gold) else found
     decision = decide(gold, found.text, policy)
     if decision.verdict is not True and (named := choice(read(found.text).text)) is not None:
         option = options(problem.question).get(named[0])
@@ -55,6 +58,24 @@ def verify_plain(gold: str, text: str, rules: Sequence[Rule] = DEFAULT_RULES) ->
     found = extract_answer(text, rules)
     same = same_numbers(gold, found.text) if found is not None else None
     return None if same is None or found is None else Verdict(same, found.text, "match" if same else "mismatch")
+
+
+@lru_cache(maxsize=2)
+def _unit_pattern() -> re.Pattern[str]:
+    names = "|".join(sorted((re.escape(name) for name in UNITS if name != "in"), key=len, reverse=True))
+    named = rf"(?:(?:square|cubic|sq) )?(?:{names})(?:\^?[23]|[²³]| squared| cubed)?"
+    return re.compile(rf"\s?{named}(?:(?: per |\s?/\s?){named})?(?![\w^])")
+
+
+def _unit(gold: str) -> bool:
+    tree = read(gold).tree
+    return tree is not None and tree.op == "unit" and measure(str(tree.value)) is not None
+
+
+def _with_unit(found: Extraction, text: str) -> Extraction:
+    """A sentence's number with the unit after it, for a gold answer that has one: 12 m is not 12 cm."""
+    unit = _unit_pattern().match(text, found.end)
+    return Extraction(text[found.start : unit.end()], found.start, unit.end(), found.rule) if unit else found
 
 
 def _verdict(decision: Decision, found: Extraction) -> Verdict:

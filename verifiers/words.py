@@ -46,6 +46,15 @@ FILLERS = frozenset(
 )
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 
+OPPOSITES = tuple(
+    frozenset(pair.split("/"))
+    for pair in vocabulary(
+        "increase/decrease left/right up/down north/south east/west above/below profit/loss gain/loss more/less "
+        "more/fewer before/after faster/slower clockwise/counterclockwise taller/shorter older/younger inside/outside "
+        "upward/downward increased/decreased"
+    )
+)
+
 NO_SOLUTION = frozenset({"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "none"})
 
 REALS = frozenset(

@@ -9,6 +9,23 @@ NUMBERS = "What is it? (A) 12 (B) 15 (C) 18 (D) 20"
 CITIES = "Which city?\nA. Paris\nB. London\nC. Rome\nD. Berlin"
 
 RIGHT = [
+    ("42", "So the answer is 42, not 24."),
+    ("42", "The answer is 42 (since 6*7 = 42)."),
+    ("42", "The answer is 42, because 6 times 8 is 48 minus 6."),
+    ("42", '{"reasoning": "6*7", "answer": "42"}'),
+    ("42", "答案：42"),
+    ("42", "Ответ: 42"),
+    ("18", "She makes $18.00."),
+    ("360", "So he spent 60*6=$360"),
+    ("3:30", "The train arrives at 3:30 PM."),
+    ("\\sqrt{2}", "The length is √2."),
+    ("\\sqrt{2}", "The length is sqrt(2)."),
+    ("2\\pi", "the area is 2π ≈ 6.28"),
+    ("60 mph", "Her speed is 60 miles per hour."),
+    ("2 hours", "It takes 120 minutes."),
+    ("5 \\text{ feet}", "It is 5 in the end."),
+    ("-4", "Then $f(15) = f(7) - 8 = -4$."),
+    ("B", "(b)"),
     ("5", "Therefore, the answer is 5."),
     ("5", "The final answer is: $\\boxed{5}$."),
     ("5", "Final Answer: 5"),
@@ -210,6 +227,10 @@ RIGHT = [
 ]
 
 WRONG = [
+    ("42", "It is definitely not 42, and I give up."),
+    ("12 \\text{ cm}", "The length is 12 m."),
+    ("3:30 \\text{ PM}", "It arrives at 3:30 a.m."),
+    ("B", "Not B."),
     ("5", "$\\boxed{5"),
     ("5", "\\boxed{5} or maybe \\boxed{6}"),
     ("3", "The answer is -3"),

@@ -1,5 +1,6 @@
 """``rung eval processbench`` and ``rung eval prmbench``: how well a reward model judges steps, beside blind guesses."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
@@ -71,8 +72,8 @@ class PRMBenchConfig(StepsConfig):
 
 Scored = list[tuple[LabeledSolution, StepScores | str]]  # a line of text: why there are no scores
 UNTOLD = -2  # the first error that a model names in a solution that it cannot read: never the right one
-COIN = {"auc": 0.5, "calibration_error": 0.5}  # of saying 0 or 1 by the toss of a coin, whatever the labels
-BASE_RATE = {"auc": 0.5, "calibration_error": 0.0}  # of saying the share of right steps, which takes the labels to know
+COIN_ERROR = 0.5  # calibration error of saying 0 or 1 by the toss of a coin, whatever the labels
+BASE_RATE_ERROR = 0.0  # of saying the share of right steps, which takes the labels to know
 
 
 def processbench(config: ProcessBenchConfig) -> None:
@@ -90,8 +91,8 @@ def processbench(config: ProcessBenchConfig) -> None:
     for name, report in reports.items():
         for who, r in ((name, report), ("  constant", report["constant"]), ("  coin toss", report["coin_toss"])):
             print(
-                f"  {who:<22}{100 * r['error_accuracy']:8.1f}{100 * r['correct_accuracy']:8.1f}{_cell(r['f1']):>22}"
-                f"{r['auc']:8.3f}{r['calibration_error']:8.3f}"
+                f"  {who:<22}{_cell(r['error_accuracy']):>8}{_cell(r['correct_accuracy']):>8}{_cell(r['f1']):>22}"
+                f"{_number(r['auc']):>8}{_number(r['calibration_error']):>8}"
             )
     blind = [float(np.mean([r[who]["f1"] for r in reports.values()])) for who in ("constant", "coin_toss")]
     for who, f1 in (("average", asdict(average)), ("  constant", blind[0]), ("  coin toss", blind[1])):
@@ -111,8 +112,8 @@ def prmbench(config: PRMBenchConfig) -> None:
     for name, report in reports.items():
         for who, r in ((name, report), ("  constant", report["constant"]), ("  coin toss", report["coin_toss"])):
             print(
-                f"  {who:<24}{_cell(r['prm_score']):>22}{100 * r['f1']:7.1f}{100 * r['negative_f1']:8.1f}"
-                f"{r['auc']:8.3f}{r['calibration_error']:8.3f}"
+                f"  {who:<24}{_cell(r['prm_score']):>22}{_cell(r['f1']):>7}{_cell(r['negative_f1']):>8}"
+                f"{_number(r['auc']):>8}{_number(r['calibration_error']):>8}"
             )
 
 
@@ -163,8 +164,8 @@ def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -
         "f1": asdict(Interval(*interval)),
         "auc": auc(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
-        "constant": asdict(blind.first_error) | BASE_RATE,
-        "coin_toss": asdict(blind.mixed_first_error) | COIN,
+        "constant": asdict(blind.first_error) | {"auc": blind.auc, "calibration_error": BASE_RATE_ERROR},
+        "coin_toss": asdict(blind.mixed_first_error) | {"auc": blind.auc, "calibration_error": COIN_ERROR},
     }
 
 
@@ -205,14 +206,15 @@ def report_steps(scored: Scored, config: PRMBenchConfig) -> dict[str, Any]:
         questions, lambda rows: StepCounts(*counts[rows].sum(0)).prm_score, config.seed, resamples=config.resamples
     )
     probabilities, labels = judged(told)
+    blind_auc = auc(np.full(len(labels), 0.5), labels)
     return _f1s(StepCounts(*counts.sum(0))) | {
         "solutions": len(scored),
         "unscored": len(scored) - len(told),
         "prm_score": asdict(Interval(*interval)),
         "auc": auc(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
-        "constant": _f1s(blind_counts(labels, 1.0)) | BASE_RATE,
-        "coin_toss": _f1s(blind_counts(labels, 0.5)) | COIN,
+        "constant": _f1s(blind_counts(labels, 1.0)) | {"auc": blind_auc, "calibration_error": BASE_RATE_ERROR},
+        "coin_toss": _f1s(blind_counts(labels, 0.5)) | {"auc": blind_auc, "calibration_error": COIN_ERROR},
     }
 
 
@@ -247,6 +249,12 @@ def _kind(item: LabeledSolution) -> str:
 
 
 def _cell(value: dict[str, float] | float) -> str:
+    """In per cent, with its interval where there is one; a dash where there is no value."""
     if isinstance(value, float):
-        return f"{100 * value:.1f}"
-    return f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+        return "–" if math.isnan(value) else f"{100 * value:.1f}"
+    mean = _cell(value["mean"])
+    return mean if mean == "–" else f"{mean} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"

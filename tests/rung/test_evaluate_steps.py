@@ -152,3 +152,4 @@ def test_a_kind_without_errors_has_no_prm_score(tmp_path: Path) -> None:
     assert main(["eval", "prmbench", "prm=symbolic", f"files=[{file}]", f"folder={tmp_path}"]) == 0
     report = read_json(tmp_path / "summary.json")["kinds"]["multi_solutions"]
     assert (report["f1"], report["negative_f1"], report["prm_score"]["mean"]) == (1.0, None, None)
+    assert report["constant"]["auc"] is None  # one class

@@ -135,15 +135,17 @@ def main() -> None:
 
     eight = [next((s for s in group if len(s.steps) == 8), None) for group in groups]
     chosen = [s for s in eight if s is not None][: 8 * arguments.problems]
-    print(f"\n{len(chosen)} solutions of 8 steps, a problem each: {lengths(prm, chosen)}")
-    ways = {
-        "one prefix at a time": lambda: one_prefix_at_a_time(prm, chosen),
-        "one pass": lambda: ours(prm, chosen, True),
-    }
-    report(compare(ways, arguments.repeats), len(chosen))
-
     for name, prompt in PROMPTS.items():
         prm.prompt = prompt
+        rows = encode_steps(prm.tokenizer, chosen, prompt)
+        ratio = sum(end + 1 for row in rows for end in row.ends) / sum(len(row.ids) for row in rows)
+        print(f"\n{len(chosen)} solutions of 8 steps, a problem each, prompt {name}: {lengths(prm, chosen)}")
+        print(f"  prefixes hold {ratio:.2f} times the tokens")
+        ways = {
+            "one prefix at a time": lambda: one_prefix_at_a_time(prm, chosen),
+            "one pass": lambda: ours(prm, chosen, True),
+        }
+        report(compare(ways, arguments.repeats), len(chosen))
         for what, solved in (("sampled", groups), ("as short as GSM8K's own", short(groups, worked))):
             many = [s for group in solved[: arguments.problems] for s in group]
             print(f"\n32 solutions a problem, {what}, prompt {name}: {lengths(prm, many)}")

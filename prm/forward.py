@@ -103,8 +103,9 @@ def _shared_states(
     first = trunk(input_ids=begun, attention_mask=mask, position_ids=places, use_cache=True)
     members = [(i, g) for g, (_, group) in enumerate(groups) for i in group]
     left = [len(rows[i].ids) - groups[g][0] for i, g in members]
-    share = sum(left) / (sum(left) + width * len(left))  # of a batch is run; the rest lies in the cache
-    for batch in by_length([width + tokens_left for tokens_left in left], tokens, waste * share):
+    run = sum(left) / (sum(left) + width * len(left))  # of a batch's tokens; the others lie in its cache
+    budget = tokens if device.type == "cpu" else int(tokens * run)  # time is short on a CPU, memory on a GPU
+    for batch in by_length(left, budget, waste):
         chosen = [members[b] for b in batch]
         heads, begins = first.last_hidden_state, [groups[g][0] for _, g in chosen]
         tails = heads[:, :0]

@@ -37,19 +37,23 @@ def fit_lm(
     run.track(model=model, optimizer=optimizer)
     model.train()
     for step in run.steps(config.steps, save_every=config.save_every, label="SFT", show=["loss"]):
-        batch = batch_of(pairs, config.batch, seed, step)
-        tokens = sum(len(response) for _, response in batch)
-        loss = 0.0
-        for rows in by_length([len(p) + len(r) for p, r in batch], config.micro_tokens):
-            part_loss = response_loss(model, [batch[i] for i in rows]) / tokens
-            part_loss.backward()
-            loss += float(part_loss.detach())
+        loss = backward(model, batch_of(pairs, config.batch, seed, step), config.micro_tokens)
         rate = learning_rate(config.optim, step, config.steps)
         norm = optimizer_step(model, optimizer, config.optim, rate)
         metrics = {"loss": loss, "learning_rate": rate, "grad_norm": norm}
         if held_out and (step + 1 == config.steps or step % 100 == 0):
             metrics["val_loss"] = mean_loss(model, held_out, config.micro_tokens)
         run.log(step, **metrics)
+
+
+def backward(model: "PreTrainedModel", batch: Sequence[Pair], micro_tokens: int) -> float:
+    """Accumulate the gradient of the mean −log p of a batch's response tokens, a few pairs at a time; returns it."""
+    tokens, total = sum(len(response) for _, response in batch), 0.0
+    for rows in by_length([len(p) + len(r) for p, r in batch], micro_tokens):
+        loss = response_loss(model, [batch[i] for i in rows]) / tokens
+        loss.backward()
+        total += float(loss.detach())
+    return total
 
 
 def encode_pairs(

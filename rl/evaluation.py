@@ -46,7 +46,9 @@ def measure(
     """``eval_accuracy`` on validation problems, and the guard of what was there before: ``guard_accuracy`` on the
     guard's problems, ``val_loss`` of held-out worked solutions (nats a token, as SFT logs it)."""
     engine.load_weights(policy)  # what samples has last been told before this step's updates
-    found = {"eval_accuracy": greedy_accuracy(engine, tokenizer, held_out.problems, config)}
+    found: Metrics = {}
+    if config.problems.answers:
+        found["eval_accuracy"] = greedy_accuracy(engine, tokenizer, held_out.problems, config)
     if held_out.guard:
         found["guard_accuracy"] = greedy_accuracy(engine, tokenizer, held_out.guard, config)
     if held_out.worked:

@@ -41,7 +41,9 @@ VERBS = {
     "rl": Verb("the same loop, any algorithm: see configs/rl", "rl.train:train", "rl.config:RLConfig"),
     "dpo": Verb("a policy from pairs of answers or of steps", "rl.dpo:train", "rl.dpo:DPOConfig"),
     "rm": Verb("a reward model from pairs of answers", "rl.reward_model:train", "rl.reward_model:RewardModelConfig"),
+    "expert": Verb("rounds of sampling and fine-tuning on what is right", "rl.expert:train", "rl.expert:ExpertConfig"),
     "rlaif": Verb("a policy from a judge's verdicts on its samples", "rl.rlaif:train", "rl.rlaif:RLAIFConfig"),
+    "rlhf": Verb("from human rankings to PPO, DPO and RLAIF in one report", "rung.rlhf:main", "rung.rlhf:RLHF"),
     "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
     "verify": Verb(
         "say which final answers in a file are right", "rung.verify:main", "rung.verify:VerifyConfig", argument="file"
@@ -66,6 +68,9 @@ VERBS = {
         "rung.compare:main",
         "rung.compare:CompareConfig",
         argument="a b",
+    ),
+    "eval sycophancy": Verb(
+        "how often a wrong opinion sways a policy", "rung.sycophancy:main", "rung.sycophancy:SycophancyConfig"
     ),
     "eval bon": Verb("a PRM on picking among samples", "rung.evaluate_bon:main", "rung.evaluate_bon:BonConfig"),
     "rerank": Verb(

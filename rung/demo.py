@@ -56,7 +56,7 @@ def climb_to_prm(ladder: Ladder) -> None:
     """SFT, labels and PRM: what every arm of PPO starts from."""
     for verb, run in (("sft", train_sft), ("label", label), ("prm", train_prm)):
         if _to_do(ladder, _LEAVES[verb]):
-            run(_resumable(stage(ladder, verb)))
+            run(resumable(stage(ladder, verb)))
 
 
 def _to_do(ladder: Ladder, leaves: str) -> bool:
@@ -66,7 +66,7 @@ def _to_do(ladder: Ladder, leaves: str) -> bool:
     return not done
 
 
-def _resumable(config: Any) -> Any:
+def resumable(config: Any) -> Any:
     """Resume only what has begun: a fresh stage of a resumed ladder starts in silence."""
     return replace(config, resume=config.resume and (config.folder / "metrics.jsonl").exists())
 
@@ -81,7 +81,7 @@ def train_arms(ladder: Ladder) -> None:
     if ladder.baseline:
         outcome = replace(process.credit, form="outcome")
         arms.append(replace(process, credit=outcome, folder=process.folder.with_name("ppo-outcome")))
-    arms = [_resumable(arm) for arm in arms if _to_do(ladder, f"{arm.folder.name}/model")]
+    arms = [resumable(arm) for arm in arms if _to_do(ladder, f"{arm.folder.name}/model")]
     cores = ladder.threads or os.cpu_count() or 1
     if len(arms) < 2 or cores < 2 or _has_gpu():
         for arm in arms:

@@ -1,0 +1,156 @@
+"""``rung expert``: rejection-sampling fine-tuning, round after round: sample, keep what is right, fine-tune on it.
+
+One round is RFT (Yuan et al. 2023); rounds from the start each time are ReST-EM (Singh et al. 2023, algorithm 1),
+rounds from where the last one ended are expert iteration (Anthony et al. 2017; Polu et al. 2022).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lm.checkpoint import write_atomic
+from lm.config import key, part
+from lm.engine import Sampling, TransformersEngine
+from lm.errors import UserError
+from lm.lora import LoRAConfig
+from lm.models import DType, default_device, load_causal_lm, load_tokenizer, make_trainable
+from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
+from lm.run import Run
+from lm.sft import FitConfig, Pair, backward, batch_of, encode_pairs
+from lm.torch_setup import prepare_torch
+from prm.loading import load as load_prm
+from prm.problems import ProblemsConfig, load_problems
+from prm.sample import sample_solutions
+from prm.scorer import Scorer
+from rl.rollout import draw
+from verifiers.solution import Solution
+from verifiers.verify import verify_solution
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Sample, keep what is right, fine-tune on it."""
+
+    folder: Path = key(Path("runs/expert"), "the run folder; the policy is saved in FOLDER/model")
+    policy: str = key("runs/sft/model", "where the policy starts: folder or hub name")
+    prm: str | None = key(None, "a process reward model that must find no weak step in a solution; null: none is asked")
+    threshold: float = key(0.5, "the least score of a step that the PRM may find", low=0, high=1)
+    dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
+    problems: ProblemsConfig = part(ProblemsConfig)
+    pool: int | None = key(20000, "training problems to draw from; null takes all of a file")
+    prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
+    rounds: int = key(3, "K: rounds of sampling and fine-tuning", low=1)
+    problems_per_round: int = key(2000, "problems sampled in each round", low=1)
+    sampling: Sampling = part(Sampling, "how solutions are drawn", n=4)
+    most: int = key(4, "different solutions of one problem that a round learns from, at most", low=1)
+    carry: bool = key(False, "also learn from what the rounds before have kept")
+    restart: bool = key(False, "fine-tune from the start in each round (ReST-EM), not from the round before")
+    engine_batch: int = key(512, "sequences sampled at once", low=1)
+    lora: LoRAConfig = part(LoRAConfig)
+    gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
+    fit: FitConfig = part(FitConfig, "of each round", steps=100, optim=OptimConfig(lr=1e-3, warmup=10))
+    seed: int = key(0, "of problems, sampling and the order of the data")
+    threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    resume: bool = key(False, "go on with the run in the folder")
+    overwrite: bool = key(False, "delete the run in the folder first")
+
+
+def train(config: ExpertConfig) -> None:
+    """Rounds of sampling and fine-tuning; write ``folder/model``, and what round k kept to ``folder/rounds``."""
+    prepare_torch(config.seed, config.threads)
+    tokenizer = load_tokenizer(config.policy)
+    policy = load_causal_lm(config.policy, config.dtype).to(default_device())  # type: ignore[arg-type]
+    make_trainable(policy, config.lora, config.gradient_checkpointing)
+    learnt = [(name, weight) for name, weight in policy.named_parameters() if weight.requires_grad]
+    start = {name: weight.detach().clone() for name, weight in learnt} if config.restart else {}
+    policy.train()
+    prm = load_prm(config.prm, config.dtype, prompt=config.prompt) if config.prm is not None else None
+    problems = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
+    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    optimizer = make_optimizer(policy, config.fit.optim)
+    run = Run.open(config.folder, config, verb="expert", resume=config.resume, overwrite=config.overwrite)
+    run.track(policy=policy, optimizer=optimizer)
+    pairs: list[Pair] = []
+    for step in run.steps(
+        config.rounds * config.fit.steps, save_every=config.fit.save_every, label="expert", show=["round", "loss"]
+    ):
+        number, within = divmod(step, config.fit.steps)
+        metrics: dict[str, float] = {"round": number}
+        if within == 0:
+            with run.timer("sample"):
+                chosen = draw(problems, config.problems_per_round, config.seed, number)
+                seed = config.seed * 1_000_003 + number
+                drawn = sample_solutions(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
+                finished = [s for s, completion in drawn if completion.finish == "stop"]
+                right = [s for s in finished if verify_solution(s).correct]
+                kept = distinct(strong(right, prm, config.threshold), config.most)
+            _write(config.folder / "rounds" / f"{number}.jsonl", kept)
+            metrics |= {"sampled": len(drawn), "accuracy": len(right) / len(drawn), "kept": len(kept)}
+            metrics["sampled_tokens"] = sum(len(completion.token_ids) for _, completion in drawn)
+            if config.restart:
+                put_back(policy, start)
+            pairs = []
+        if not pairs:  # a new round, or a run that goes on in the middle of one
+            pairs = encode_pairs(tokenizer, kept_texts(config, number), config.prompt)
+        with run.timer("learn"):
+            batch = batch_of(pairs, config.fit.batch, config.seed, step)
+            metrics["loss"] = backward(policy, batch, config.fit.micro_tokens)
+            rate = learning_rate(config.fit.optim, within, config.fit.steps)
+            metrics["grad_norm"] = optimizer_step(policy, optimizer, config.fit.optim, rate)
+        run.log(step, **metrics)
+    run.finish(model=(policy, tokenizer))
+
+
+def strong(solutions: Sequence[Solution], prm: Scorer | None, threshold: float) -> list[Solution]:
+    """The solutions whose weakest step scores at least ``threshold``; all of them without a PRM."""
+    if prm is None:
+        return list(solutions)
+    scores = prm.score(solutions)
+    return [s for s, score in zip(solutions, scores, strict=True) if score.aggregate("min") >= threshold]
+
+
+def distinct(solutions: Sequence[Solution], most: int) -> list[Solution]:
+    """Each text once, spacing aside, and at most ``most`` of a problem, in the order they were drawn: otherwise easy
+    problems, solved every time, would be most of what is learnt."""
+    seen: dict[str, set[str]] = {}
+    kept = []
+    for solution in solutions:
+        texts, text = seen.setdefault(solution.problem.question, set()), " ".join(solution.text.split())
+        if text not in texts and len(texts) < most:
+            texts.add(text)
+            kept.append(solution)
+    return kept
+
+
+def kept_texts(config: ExpertConfig, number: int) -> list[tuple[str, str]]:
+    """(question, solution) of what a round learns from. Raises UserError where it has kept nothing."""
+    rounds = range(number + 1) if config.carry else [number]
+    texts: list[tuple[str, str]] = []
+    for past in rounds:
+        lines = (config.folder / "rounds" / f"{past}.jsonl").read_text(encoding="utf-8").splitlines()
+        texts += [(row["question"], row["solution"]) for row in map(json.loads, lines)]
+    if not texts:
+        raise UserError(
+            f"round {number} kept none of its solutions: raise problems_per_round or sampling.n, lower threshold, or "
+            "start from a better policy"
+        )
+    return list(dict.fromkeys(texts))
+
+
+def put_back(policy: "PreTrainedModel", start: "dict[str, torch.Tensor]") -> None:
+    """The weights as they were at the start."""
+    for name, weight in policy.named_parameters():
+        if name in start:
+            weight.data.copy_(start[name])
+
+
+def _write(path: Path, solutions: Sequence[Solution]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    rows = [{"question": s.problem.question, "solution": s.text, "answer": s.problem.answer} for s in solutions]
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -82,8 +82,9 @@ def main() -> None:
 
 
 def arm_config(ladder: Ladder, algorithm: str, form: str, seed: int, tokens: int) -> RLConfig:
-    """``configs/rl/ALGORITHM.yaml`` on the ladder's models."""
-    rl = load(RLConfig, CONFIGS / f"{algorithm}.yaml")
+    """``configs/rl/ALGORITHM.yaml`` on the ladder's models, or ``ALGORITHM_process.yaml`` where step rewards have one."""
+    own = CONFIGS / f"{algorithm}_{form}.yaml"
+    rl = load(RLConfig, own if own.exists() else CONFIGS / f"{algorithm}.yaml")
     credit = rl.credit if form == "process" else replace(rl.credit, form="outcome")
     config: RLConfig = stage(replace(ladder, ppo=replace(rl, credit=credit)), "ppo")
     return replace(

@@ -35,8 +35,9 @@ class Stateful(Protocol):
 # --- a folder of checkpoints ----------------------------------------------------------------------------------------
 
 
-def save(folder: Path, step: int, parts: Mapping[str, Stateful], keep: int) -> Path:
-    """Write ``folder/step-NNNNNN`` and delete all but the ``keep`` newest up to this step (``keep`` >= 1)."""
+def save(folder: Path, step: int, parts: Mapping[str, Stateful], keep: int, best: int | None = None) -> Path:
+    """Write ``folder/step-NNNNNN`` and delete all but the ``keep`` newest up to this step (``keep`` >= 1) and ``best``,
+    the step of one to keep whatever its age."""
     target = folder / f"step-{step:06d}"
     with atomic_folder(target) as temporary:
         for name, part in parts.items():
@@ -44,8 +45,8 @@ def save(folder: Path, step: int, parts: Mapping[str, Stateful], keep: int) -> P
             save_part(temporary / name, part)
     # A checkpoint of a later step is one that a resumed run could not use: its time line has ended.
     kept = [path for number, path in found(folder) if number <= step][-keep:]
-    for _, path in found(folder):
-        if path not in kept:
+    for number, path in found(folder):
+        if path not in kept and (number != best or number > step):
             shutil.rmtree(path)
     return target
 

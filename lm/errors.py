@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+# What engines raise at their end, by name: torch's, vLLM's and those of a socket or a pipe to one elsewhere.
+_ENGINE_ENDS = {"OutOfMemoryError", "MemoryError", "EngineDeadError", "ConnectionError", "EOFError"}
 _PATIENCE = 4.0  # seconds to wait for the hub before taking it for unreachable
 _LIBRARIES = {"datasets", "httpx", "httpx2", "huggingface_hub", "safetensors", "safetensors_rust", "tokenizers"}
 
@@ -43,6 +45,21 @@ def hub_errors(name: str, what: Literal["model", "data set"] = "model") -> Itera
         if theirs or (local and isinstance(error, KeyError | TypeError)):
             raise UserError(f"cannot load {what} {name!r}: {_explain(error, what, local, reachable)}") from error
         raise
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Around an engine's work: its death, or the end of its memory, becomes a UserError that says how to go on."""
+    try:
+        yield
+    except Exception as error:
+        if not _ENGINE_ENDS & {kind.__name__ for kind in type(error).__mro__}:
+            raise
+        said = textwrap.shorten(str(error), 200, placeholder=" ...") or "no reason given"
+        cure = "lower engine_batch, then" if isinstance(error, MemoryError | RuntimeError) else "start it again;"
+        raise UserError(
+            f"the engine died while sampling ({type(error).__name__}: {said}); {cure} resume=true goes on"
+        ) from error
 
 
 def _explain(error: Exception, what: str, local: bool, reachable: bool) -> str:

@@ -18,31 +18,30 @@ import json
 import math
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lm import checkpoint, plain_yaml, provenance
 from lm import config as configs
 from lm.errors import UserError
 from lm.progress import Bar, Shown, progress
+from lm.signals import stop_signals
 from lm.state import RandomState
 from lm.trackers import Trackers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["MAY_CHANGE", "Run", "progress", "read_metrics", "read_timing", "stop_signals"]
+__all__ = ["MAY_CHANGE", "Run", "progress", "read_metrics", "read_timing"]
 
 MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"})
 _METRICS, _TIMING, _CHECKPOINTS, _LOCK = "metrics.jsonl", "timing.jsonl", "checkpoints", ".lock"
 _CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
+_GO_ON = "mend that, then resume=true goes on"
 
 
 class Run:
@@ -55,6 +54,7 @@ class Run:
         self._parts: dict[str, checkpoint.Stateful] = {"random": RandomState()}
         self._seconds: dict[str, float] = {}
         self._shown: dict[str, Shown] = {}
+        self._line: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -108,10 +108,19 @@ class Run:
         self._parts |= parts
 
     def steps(
-        self, total: int, *, save_every: int = 0, label: str = "step", keep: int = 2, show: Sequence[str] = ()
+        self,
+        total: int,
+        *,
+        save_every: int = 0,
+        label: str = "step",
+        keep: int = 2,
+        best: str | None = None,
+        show: Sequence[str] = (),
     ) -> Generator[int, None, None]:
         """The steps that remain of ``total``; saves after every ``save_every``-th (0: none) and after the last.
 
+        The ``keep`` newest checkpoints stay, and with ``best``, the name of a metric, one more, written where a step
+        logs more of it than any before.
         A resumed run first gets the state of its newest whole checkpoint, and its logs are cut to the steps before it.
         The first Ctrl-C (or SIGTERM) lets the step end, saves and exits with 128 + the signal's number; the second
         interrupts at once. ``show`` names the metrics beside the bar (default: the first three logged).
@@ -122,6 +131,7 @@ class Run:
         self._trackers = Trackers(
             getattr(self._config, "trackers", ()), self.folder, configs.to_dict(self._config), start
         )
+        highest, place = _highest(_lines(self.folder / _METRICS), best)
         with stop_signals() as signals, progress(label, total, start) as bar:
             for step in range(start, total):
                 began = time.perf_counter()
@@ -129,8 +139,11 @@ class Run:
                 self._write_times(step, time.perf_counter() - began)
                 self._advance(bar, show)
                 done = step + 1
-                if signals or done == total or (save_every and done % save_every == 0):
-                    checkpoint.save(self.folder / _CHECKPOINTS, done, self._parts, keep)
+                logged, _ = _highest([self._line], best)
+                if better := logged > highest:
+                    highest, place = logged, done
+                if better or signals or done == total or (save_every and done % save_every == 0):
+                    self._save(done, keep, place)
                     if signals:
                         self._trackers.finish()
                         self._stop(done, total, signals[0])
@@ -147,6 +160,7 @@ class Run:
         line |= {"nonfinite": nonfinite} if nonfinite else {}
         _append(self.folder / _METRICS, line)
         self._trackers.log(step, line)
+        self._line = line
         self._shown |= {name: value for name, value in values.items() if isinstance(value, int | float)}
         return line
 
@@ -196,6 +210,12 @@ class Run:
         print(f"rung {self._verb}: going on from {path}", file=sys.stderr)
         return step
 
+    def _save(self, done: int, keep: int, best: int | None) -> None:
+        try:
+            checkpoint.save(self.folder / _CHECKPOINTS, done, self._parts, keep, best)
+        except UserError as error:
+            raise UserError(f"{error}; {_GO_ON}") from error
+
     def _stop(self, done: int, total: int, number: int) -> None:
         print(f"rung {self._verb}: stopped after {done} of {total} steps, saved; to go on:", file=sys.stderr)
         words = [word for word in provenance.split(self._command) if word not in ("overwrite=true", "resume=true")]
@@ -222,31 +242,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def read_timing(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's ``timing.jsonl``, in seconds; empty where the run had no steps."""
     return _lines(folder / _TIMING)
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """The signals (SIGINT, SIGTERM) that have asked the run to stop: one asks, the second does not ask."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nstopping after this step (again: stop at once, without saving)\n")
-
-    # Python hears signals in its main thread only; a signal that is ignored (nohup, a shell's &) stays so.
-    hears = threading.current_thread() is threading.main_thread()
-    numbers = [
-        n for n in (signal.SIGINT, signal.SIGTERM) if hears and signal.getsignal(n) not in (signal.SIG_IGN, None)
-    ]
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _lock(folder: Path) -> None:
@@ -293,9 +288,19 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _highest(lines: Sequence[dict[str, Any]], name: str | None) -> tuple[float, int | None]:
+    """The largest value of a metric and how many steps were done when it was first reached; (−inf, None): never."""
+    reached = [(line[name], -line["step"]) for line in lines if name and isinstance(line.get(name), int | float)]
+    value, step = max(reached, default=(-math.inf, 1))
+    return value, None if step > 0 else 1 - step
+
+
 def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, allow_nan=False) + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; {_GO_ON}") from error
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

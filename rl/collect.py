@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm.engine import Engine
+from lm.errors import UserError, engine_errors
 from rl.batch import Rollout
 from rl.config import RLConfig
 from rl.rollout import draw, sample_rollouts
-from verifiers.solution import Problem, Verdict
-from verifiers.verify import verify_solution
+from verifiers.pool import verify_many
+from verifiers.solution import Problem, Solution, Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,9 +52,10 @@ def collect(
             wanted = config.problems_per_step - len(rollouts) // group
             chosen = draw(problems, wanted, config.seed, step, attempt)
             seed = config.seed * 1_000_003 + step + attempt * 500_009
-            sampled = sample_rollouts(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
+            with engine_errors():
+                sampled = sample_rollouts(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
         with timer("judge"):
-            found = [verify_solution(r.solution) for r in sampled]
+            found = verified([r.solution for r in sampled], config.verifier_workers, config.verifier_seconds)
         seen += [v.correct for v in found]
         tokens += sum(len(r.completion.token_ids) for r in sampled)
         kept = with_signal(found, group) if config.resample else range(len(found))
@@ -64,6 +66,17 @@ def collect(
         if len(rollouts) == config.problems_per_step * group:
             break
     return Collected(rollouts, verdicts, float(np.mean(seen)), tokens)
+
+
+def verified(solutions: Sequence[Solution], workers: int, seconds: float) -> list[Verdict]:
+    """The verdicts; with ``workers`` an answer that takes longer than ``seconds`` is a timeout and nothing else waits.
+
+    Raises UserError where no worker can be started.
+    """
+    try:
+        return verify_many(solutions, workers=workers, timeout=seconds)
+    except RuntimeError as error:  # verifiers.pool's: its workers die, or never get ready
+        raise UserError(f"{error}; verifier_workers=0 does without them, and resume=true goes on") from error
 
 
 def with_signal(verdicts: Sequence[Verdict], group: int) -> list[int]:

@@ -54,6 +54,12 @@ class RLConfig:
     staleness: int = key(
         0, "updates by which sampling, in a process of its own, runs ahead of learning; 0: they take turns", low=0
     )
+    verifier_workers: int = key(
+        0,
+        "processes that check answers, each replaced when it hangs or dies; 0: this process, which repeats itself",
+        low=0,
+    )
+    verifier_seconds: float = key(2.0, "for an answer that such a process checks; more is the verdict timeout", low=0)
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     steps: int = key(100, "rounds of sampling and learning", low=1)
     token_budget: int | None = key(None, "also stop once so many tokens are sampled: how two arms are made equal")
@@ -89,6 +95,8 @@ class RLConfig:
         None, "problems that the run does not train on, as many, to see what it forgets: guard.families=[word]"
     )
     save_every: int = key(20, "steps between checkpoints", low=0)
+    keep: int = key(2, "newest checkpoints that stay", low=1)
+    keep_best: bool = key(True, "and the one with the best eval_accuracy, saved where that is measured")
     seed: int = key(0, "of problems, sampling and minibatches")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
     trackers: tuple[Tracker, ...] = key((), "where the metrics go beside metrics.jsonl: tensorboard, wandb, trackio")

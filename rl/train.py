@@ -74,8 +74,9 @@ def train(config: RLConfig) -> None:
         run.track(**{name: learner.model})
         run.track(**{f"{name}_optimizer": learner.optimizer})
     for step in run.steps(
-        config.steps, save_every=config.save_every, label=f"RL {config.credit.form}", show=["accuracy", "kl"]
-    ):
+        config.steps, save_every=config.save_every, keep=config.keep,
+        best="eval_accuracy" if config.keep_best else None, label=f"RL {config.credit.form}", show=["accuracy", "kl"],
+    ):  # fmt: skip
         # act: sample, and judge the final answers and every step
         if ahead is None:
             acted = actor.act(step, policy, run.timer)
@@ -126,6 +127,7 @@ def train(config: RLConfig) -> None:
         spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
         if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
             with run.timer("evaluate"):
+                actor.engine.load_weights(policy)
                 metrics |= measure(actor.engine, tokenizer, policy, held_out, config)
         line = run.log(
             step,

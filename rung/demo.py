@@ -14,7 +14,8 @@ from lm.config import to_yaml
 from lm.errors import UserError
 from lm.progress import progress
 from lm.provenance import command
-from lm.run import read_metrics, stop_signals
+from lm.run import read_metrics
+from lm.signals import stop_signals
 from prm.label import label
 from prm.train import train as train_prm
 from rl.config import RLConfig
@@ -105,9 +106,12 @@ def run_side_by_side(arms: list[RLConfig]) -> None:
             config = arm.folder.with_suffix(".yaml")
             write_atomic(config, to_yaml(arm))
             with log.open("w") as out:
-                # A session of its own: a Ctrl-C in the terminal reaches the child once, from us.
-                words = [sys.executable, "-m", "rung", "ppo", str(config)]
-                children.append(subprocess.Popen(words, stdout=out, stderr=out, start_new_session=True))
+                # A session of its own: a Ctrl-C in the terminal reaches the child once, from us. The pipe tells it
+                # when we are gone.
+                words = [sys.executable, "-m", "rung.arm", str(config)]
+                children.append(
+                    subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
+                )
         try:
             _watch(children, arms, bar, signals)
         finally:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,6 +157,20 @@ def test_a_truncated_checkpoint_is_reported_and_the_one_before_used(
             state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(UserError, match=r"every checkpoint in .* is damaged; overwrite=true starts afresh"):
         walk(tmp_path, Toy(), resume=True)
+
+
+def test_the_best_checkpoint_stays_whatever_its_age(tmp_path: Path) -> None:
+    scores = [1.0, 3.0, None, 2.0, 3.0, 0.0, 1.0, 4.0, 2.0]
+
+    def go(total: int, resume: bool = False) -> list[int]:
+        run = Run.open(tmp_path, Toy(steps=total), verb="walk", resume=resume)
+        for step in run.steps(total, save_every=2, keep=1, best="score"):
+            run.log(step, score=scores[step])
+        return sorted(int(path.name.removeprefix("step-")) for path in (tmp_path / "checkpoints").iterdir())
+
+    assert go(6) == [2, 6]  # 3.0, first reached after two steps
+    assert go(7, resume=True) == [2, 7]  # a resumed run knows it from its metrics
+    assert go(9, resume=True) == [8, 9]
 
 
 def test_a_run_without_its_config_cannot_be_resumed(tmp_path: Path) -> None:
@@ -312,22 +325,6 @@ def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     other.kill()
     other.communicate()
     Run.open(tmp_path, Toy(steps=40), verb="walk", resume=True)
-
-
-def test_signal_handlers_are_put_back(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    run = Run.open(tmp_path, Toy(), verb="walk")
-    for _ in run.steps(1):
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
-
-    def elsewhere() -> None:
-        walk(tmp_path / "thread", Toy())  # where no handler may be set
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert len(read_metrics(tmp_path / "thread")) == 6
 
 
 def test_a_stop_in_the_last_step_still_stops(tmp_path: Path) -> None:

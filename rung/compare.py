@@ -13,7 +13,7 @@ from lm.checkpoint import write_json
 from lm.config import REQUIRED, key
 from lm.errors import UserError
 from prm.scores import parse_rows
-from rung.evaluate_math import Row, by_problem
+from rung.math_summary import Row, by_problem
 from rung.statistics import mcnemar, paired_bootstrap
 
 _ABOUT_THE_RUN = {"folder", "resume", "overwrite", "threads", "engine_batch", "verify_workers"}

@@ -14,11 +14,15 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from lm.checkpoint import save_model
+from lm.config import load
 from lm.engine import Sampling
 from lm.errors import UserError
 from lm.run import read_metrics
 from prm.loading import load as load_prm
-from rung.evaluate_math import MathConfig, evaluate_math, main, table
+from rung.evaluate_math import MathConfig, evaluate_math, main
+from rung.math_prompts import PROMPTS, find_prompt
+from rung.math_sets import SETS
+from rung.math_summary import table
 from verifiers.solution import Problem, Solution
 from verifiers.split import split_steps
 from verifiers.verify import verify
@@ -180,3 +184,10 @@ def test_an_answer_ends_where_a_prompt_says(done: MathConfig, tmp_path: Path) ->
 def test_nothing_to_do_is_one_line(config: MathConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to do"):
         main(replace(config, folder=tmp_path, greedy=False, samples=0))
+
+
+def test_the_config_for_a_real_model_names_what_there_is() -> None:
+    asked = load(MathConfig, Path(__file__).resolve().parents[2] / "configs/eval/qwen2.5-math.yaml")
+    assert asked.sets.keys() <= SETS.keys()
+    assert find_prompt(asked.prompt) is PROMPTS["qwen2.5-math"]
+    assert (asked.samples, asked.sampling.n, asked.sampling.max_tokens) == (8, 1, 2048)

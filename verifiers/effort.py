@@ -15,7 +15,7 @@ from types import TracebackType
 from verifiers.nodes import Unreadable
 
 UNITS = 40_000  # a verdict on real answers takes some 10 to 10,000, n!/(k!(n−k)!) beside a binomial 17,000
-SECONDS = 0.4  # of wall time; an operation that has begun is finished
+SECONDS = 0.45  # of wall time; an operation that has begun is finished
 
 
 class Exhausted(Unreadable):

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from verifiers.effort import OutOfTime, clock_stopped, seconds_left, spend
-from verifiers.nodes import Node
+from verifiers.nodes import Node, walk
 from verifiers.scalar import NoValue, exact
 from verifiers.words import vocabulary
 
@@ -25,20 +25,25 @@ EQUAL_BITS = 380
 ENOUGH = 4  # points at which both have a value
 # What an operation costs in units of work: arithmetic, a function or a fractional power, a gamma function.
 COSTS = {QUICK_BITS: (5, 50, 150), FULL_BITS: (10, 150, 700)}
-_lock = threading.Lock()
+_lock, _loading = threading.Lock(), threading.Lock()
 
 
-def _fresh_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
+def _fresh_locks() -> None:
+    global _lock, _loading
+    _lock, _loading = threading.Lock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_lock)
+    os.register_at_fork(after_in_child=_fresh_locks)
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _one_at_a_time(*trees: Node) -> Iterator[None]:
+    """The lock, after what is loaded or computed once in a process: that is nobody's time, not even a waiter's."""
+    gamma = any(n.op == "func" and n.value in _GAMMA for tree in trees for n in walk(tree))
+    with clock_stopped(), _loading:
+        for bits in (QUICK_BITS, FULL_BITS):
+            (_gamma_ready if gamma else _context)(bits)
     lock = _lock
     if not lock.acquire(timeout=seconds_left()):
         raise OutOfTime("other threads hold the machine")
@@ -50,8 +55,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 @lru_cache(maxsize=2)
 def _context(bits: int) -> Any:
-    with clock_stopped():
-        from mpmath.ctx_mp import MPContext
+    from mpmath.ctx_mp import MPContext
 
     context = MPContext()
     context.prec = bits
@@ -60,22 +64,17 @@ def _context(bits: int) -> Any:
 
 @lru_cache(maxsize=2)
 def _gamma_ready(bits: int) -> None:
-    """The coefficients of the gamma function for small and large arguments, once a process."""
+    """The coefficients of the gamma function for small and large arguments: a tenth of a second."""
     c = _context(bits)
     third = c.mpf(1) / 3
-    with clock_stopped():
-        for call, *args in (
-            (c.gamma, third),
-            (c.gamma, 900 + third),
-            (c.binomial, 13 + third, third),
-            (c.binomial, 403 + third, 2),
-        ):
-            call(*args)
+    for call, *args in ((c.gamma, third), (c.gamma, 900 + third), (c.binomial, 13 + third, third)):
+        call(*args)
+    c.binomial(403 + third, 2)
 
 
 def compare(a: Node, b: Node, names: list[str]) -> bool | None:
     """Whether ``a`` and ``b`` agree wherever both are defined; None where too few points tell."""
-    with _one_at_a_time():
+    with _one_at_a_time(a, b):
         agreed = 0
         wanted = ENOUGH if names else 1
         for point in range(len(_WHERE) if names else 1):
@@ -192,8 +191,6 @@ class _Machine:
         values = [self.value(a) for a in args]
         x = values[0]
         spend(self.gamma if name in _GAMMA else self.call)
-        if name in _GAMMA:
-            _gamma_ready(self.bits)
         if name == "root":
             return self.root(x, exact(args[1]), values[1])
         if name == "log":
@@ -264,7 +261,7 @@ def real(node: Node) -> float | None:
     rational = exact(node)
     if rational is not None:
         return float(rational) if abs(rational) < 10**300 else None
-    with _one_at_a_time():
+    with _one_at_a_time(node):
         try:
             value = _Machine(QUICK_BITS, 0).value(node)
         except (NoValue, ZeroDivisionError, OverflowError, ValueError):

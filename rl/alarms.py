@@ -149,7 +149,7 @@ def over_optimisation(h: History) -> tuple[np.ndarray, Callable[[int], str]]:
         return (
             f"{words} rose from {mean[peak[i]]:.2f} to {mean[i]:.2f} while verified accuracy {_went(h, peak, i)}: "
             "over-optimisation of the reward model; raise advantage.kl_coefficient, pay for the verdict "
-            "(credit.outcome_weight) or train the PRM on fresh samples"
+            "(credit.outcome_weight), ask several PRMs (reading.also) or train the PRM on fresh samples"
         )
 
     return fell & (rose["prm_score"] | rose["reward"]), text

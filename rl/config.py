@@ -12,6 +12,7 @@ from lm.lora import LoRAConfig
 from lm.models import DType
 from lm.optim import OptimConfig
 from lm.trackers import Tracker
+from prm.loading import Reading
 from prm.problems import ProblemsConfig
 from rl.credit import CreditConfig
 from rl.experience import AdvantageConfig
@@ -33,6 +34,7 @@ class RLConfig:
     reward: str | None = key(
         None, "a reward model (rung rm) that pays for a response in the verdict's place, with credit.form=outcome: RLHF"
     )
+    reading: Reading = part(Reading, "how that is read, and which others judge beside it")
     prover: str | None = key(
         None, "a policy whose roll-outs from each step (c/N) take the PRM's place, for credit.form=progress"
     )

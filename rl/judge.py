@@ -12,7 +12,7 @@ from prm.formats import FORMATS
 from prm.implicit import ImplicitPRM, cumulative_rewards
 from prm.labelling import monte_carlo_labels
 from prm.layout import encode_solutions
-from prm.loading import load as load_prm
+from prm.loading import load_as
 from prm.rollouts import Roller, Sample
 from prm.scorer import Scorer
 from prm.scores import StepScores
@@ -46,7 +46,7 @@ def step_judge(
         engine = TransformersEngine(prover, prover_tokenizer, config.engine_batch)
         sampling = Sampling(max_tokens=config.sampling.max_tokens, n=config.prover_rollouts)
         return Prover(Roller(engine, prover_tokenizer, sampling, config.prompt), config.seed)
-    return load_prm(config.prm, config.dtype, config.micro_tokens, config.prompt)
+    return load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
 
 
 class Prover:

@@ -14,6 +14,7 @@ from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.tokenizer import encode, prompt_text
 from prm.implicit import ImplicitPRM
+from prm.loading import Reading
 from prm.rollouts import Roller
 from rl.config import RLConfig
 from rl.judge import Prover, outcome_backward, step_judge
@@ -43,6 +44,19 @@ def test_a_prover_values_each_step_by_where_it_gets_from_there(
     solutions = [solution("5+3-0", said, f"8-0\n#### {said}"), solution("5+3-0", "-77", "8-0\n#### -77")]
     found = [s.probabilities.tolist() for s in prover.score(solutions)]
     assert found == [[1.0, 1.0], [0.0, 1.0]]  # the last step's value is the verdict on the solution
+
+
+def test_several_prms_judge_as_one(configure: Configure, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """An ensemble in the loop: the mean less one standard deviation of two PRMs, each asked alone here."""
+    one, other = configure("one"), configure("other", prm=2)
+    both = dataclasses.replace(one, reading=Reading(also=(other.prm,), combine="cautious", caution=1.0))
+    solutions = [solution("5+3-1", "7", "8-1\n#### 7"), solution("9-4", "5", "9-4\n4\n#### 4")]
+    reference = load_causal_lm(one.policy)
+    alone = [step_judge(config, tokenizer, reference).score(solutions) for config in (one, other)]
+    joint = step_judge(both, tokenizer, reference).score(solutions)
+    for a, b, found in zip(*alone, joint, strict=True):
+        p, q = a.probabilities, b.probabilities
+        np.testing.assert_allclose(found.probabilities, np.clip((p + q) / 2 - abs(p - q) / 2, 0, 1))
 
 
 def test_prime_starts_from_even_odds_and_learns_from_verdicts(

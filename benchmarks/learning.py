@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def arm_config(ladder: Ladder, algorithm: str, form: str, seed: int, tokens: int) -> RLConfig:
-    """``configs/rl/ALGORITHM.yaml`` on the ladder's models, or ``ALGORITHM_process.yaml`` where there is one for steps."""
+    """``configs/rl/ALGORITHM.yaml`` on the ladder's models; ``ALGORITHM_process.yaml`` where steps have their own."""
     own = CONFIGS / f"{algorithm}_{form}.yaml"
     rl = load(RLConfig, own if own.exists() else CONFIGS / f"{algorithm}.yaml")
     credit = rl.credit if form == "process" else replace(rl.credit, form="outcome")

@@ -43,6 +43,11 @@ VERBS = {
     "rm": Verb("a reward model from pairs of answers", "rl.reward_model:train", "rl.reward_model:RewardModelConfig"),
     "expert": Verb("rounds of sampling and fine-tuning on what is right", "rl.expert:train", "rl.expert:ExpertConfig"),
     "rlaif": Verb("a policy from a judge's verdicts on its samples", "rl.rlaif:train", "rl.rlaif:RLAIFConfig"),
+    "constitution": Verb(
+        "revised responses and pairs by written principles",
+        "rl.constitution:main",
+        "rl.constitution:ConstitutionConfig",
+    ),
     "rlhf": Verb("from human rankings to PPO, DPO and RLAIF in one report", "rung.rlhf:main", "rung.rlhf:RLHF"),
     "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
     "verify": Verb(

@@ -16,7 +16,7 @@ from verifiers.nodes import Unreadable, symbols
 from verifiers.parse import parse
 from verifiers.rational import evaluate
 from verifiers.scalar import same_value
-from verifiers.words import MULTIPLIERS, ORDINALS, UNITS
+from verifiers.words import FUNCTIONS, MULTIPLIERS, ORDINALS, UNITS
 
 Outcome = Literal["holds", "fails", "unknown"]
 MAX_STEP = 8_000  # characters of a step that are read
@@ -58,6 +58,10 @@ _PERCENT_IS = re.compile(
     r"(?<![\w.])(\d+(?:\.\d+)?)\s?(?:%|percent) of (?:the )?\$?(\d[\d,]*(?:\.\d+)?) (?:is|equals) "
     r"\$?(\d[\d,]*(?:\.\d+)?)(?![\d%]|\.\d| ?[-+*/x×])"
 )
+_NAMED_TWICE = re.compile(  # "Total = 3 + 4. Total = 8"
+    r"\b(?P<name>[A-Za-z][A-Za-z '’]{0,60}?) {0,3}= {0,3}(?P<worked>[\d.,+*/×÷()^ -]{1,120}?)[ .;]{1,9}"
+    r"(?P=name) {0,3}= {0,3}(?P<value>-?\d[\d,]*(?:\.\d+)?)(?![\d%]|\.\d| {0,3}[-+*/^×÷(=]| ?[A-Za-z]\b)"
+)
 _LATEX = (
     (re.compile(r"\\(?:text|mathrm|textbf|mbox|mathbf)\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\\(?:times|cdot)(?![A-Za-z])"), " * "),
@@ -93,7 +97,7 @@ def check_step(step: str, context: str = "") -> StepCheck:
     rounded = bool(_APPROXIMATE.search(text)) or bool(_APPROXIMATE.search(context[-500:]))
     verdicts = [*_marks(text, rounded), *_percents(text, rounded)]
     plain = _plain(_MARK.sub(" ", text))
-    verdicts += _equations(plain, rounded)
+    verdicts += [*_equations(plain, rounded), *_named(plain, rounded)]
     if not any(outcome == "fails" for outcome, _ in verdicts):
         with metered():
             verdicts += _formulas(text)
@@ -122,6 +126,11 @@ def _percents(text: str, rounded: bool) -> list[_Finding]:
         share, whole, _part = (Fraction(group.replace(",", "")) for group in claim.groups())
         found.append(_compare(share * whole / 100, claim[3], claim[0], rounded))
     return found
+
+
+def _named(plain: str, rounded: bool) -> list[_Finding]:
+    claims = [m for m in _NAMED_TWICE.finditer(plain) if _OPERATORS & set(m["worked"].strip().lstrip("-"))]
+    return [_compare(evaluate(m["worked"].strip(" .,")), m["value"], " ".join(m[0].split()), rounded) for m in claims]
 
 
 def _fractions(text: str) -> str:
@@ -286,6 +295,7 @@ def _side(tokens: list[_Token], before: _Token | None, after: _Token | None) -> 
     if not any(part[0].isdigit() or part[0] == "." for part in parts):
         return None
     cut = parts[0] in ("+", "*", "/", "^", ")") or (parts[0] == "-" and before is not None)
+    cut = cut or (before is not None and before[1] in FUNCTIONS)  # "cos(0) = 1"
     unknowns = [side for side in (before, after) if side is not None and side[0] == "word" and len(side[1]) == 1]
     odd = any(side is not None and side[1] in "\\_{}!|[]√…" for side in (before, after)) or (
         after is not None and after[1] == ":"

@@ -58,3 +58,19 @@ def test_authors_solutions_are_hardly_ever_called_wrong() -> None:
     outcomes = [check_step(step).outcome for step in steps]
     assert outcomes.count("fails") < 0.003 * len(steps)
     assert outcomes.count("holds") > 0.85 * len(steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        ("\\[ \\text{Total fruits} = 52 + 24 + 44 + 48 \\] \\[ \\text{Total fruits} = 178 \\]", "fails"),
+        ("Earnings = $3.00 (dishes) + $3.00 (laundry) + $1.50 (trash). Earnings = $8.00.", "fails"),
+        ("Distance = 10,000 - 6,000. Distance = 4,000 feet.", "holds"),
+        ("x = 2 + 3 or x = 2 - 3", "unknown"),
+        ("x = 2 + 3. y = 7", "unknown"),
+        ("x = 2 + 3. x = 7 - 2", "unknown"),
+        ("\\(\\cos(0) = 1\\)", "holds"),
+    ],
+)
+def test_one_name_two_statements(step: str, outcome: str) -> None:
+    assert check_step(step).outcome == outcome

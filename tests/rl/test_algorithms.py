@@ -19,7 +19,8 @@ from rl.experience import AdvantageConfig
 from rl.train import train
 
 Configure = Callable[..., RLConfig]
-CONFIGS = {path.stem: path for path in (Path(__file__).resolve().parents[2] / "configs" / "rl").glob("*.yaml")}
+FILES = (Path(__file__).resolve().parents[2] / "configs" / "rl").glob("*.yaml")
+CONFIGS = {path.stem: path for path in FILES if not path.stem.startswith("hack")}  # those are no algorithms
 ALGORITHM = ("advantage", "ratio", "clip_low", "clip_high", "dual_clip", "normaliser", "resample")
 
 

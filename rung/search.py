@@ -21,6 +21,7 @@ from prm.search import SearchConfig, pick, search
 from prm.search_tree import Explorer
 from rung.score import Separator
 from rung.statistics import bootstrap_interval
+from verifiers.solution import Verdict
 from verifiers.verify import verify_solution
 
 
@@ -108,6 +109,8 @@ def _rows(explorer: Explorer, config: GuidedConfig) -> list[dict[str, Any]]:
         solution = explorer.solution(node)
         problem = solution.problem
         row: dict[str, Any] = {"id": problem.id, "question": problem.question, "gold": problem.answer}
-        row |= {"text": node.text, "score": value, "end": node.end} | asdict(verify_solution(solution))
+        # A half-written solution gives no answer, whatever its last line happens to be worth.
+        verdict = verify_solution(solution) if node.end == "finished" else Verdict(False, None, "no answer")
+        row |= {"text": node.text, "score": value, "end": node.end} | asdict(verdict)
         rows.append(row | {"candidates": len(pool), "cost": asdict(cost)})
     return rows

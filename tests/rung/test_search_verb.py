@@ -42,7 +42,9 @@ def test_rows_say_what_was_found_and_what_it_took(
         told = capsys.readouterr().out
         assert told.startswith(f"{strategy}: {100 * summary['right']['mean']:.1f} % [")
         for row in rows_found:
-            assert verify(Problem("", row["question"], row["gold"]), row["text"]).correct == row["correct"]
+            verdict = verify(Problem("", row["question"], row["gold"]), row["text"])
+            assert row["correct"] == (verdict.correct and row["end"] == "finished")
+            assert row["reason"] == (verdict.reason if row["end"] == "finished" else "no answer")
             assert 0 <= row["score"] <= 1
     assert found["beam_search", 4] == found["beam_search", 6]  # what is searched beside a problem changes nothing
     assert all(row["candidates"] == 8 for row in found["best_of_n", 6])

@@ -5,17 +5,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lm.engines import open_engine
+from prm.scorer import Scorer, score_each
+from prm.scores import StepScores
 from rl.collect import Collected, collect
 from rl.config import RLConfig
-from rl.judge import step_judge
+from rl.judge import Prover, step_judge
 from rl.reward_model import RewardModel, outcome_scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from prm.scores import StepScores
-    from verifiers.solution import Problem
+    from verifiers.solution import Problem, Solution
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Acted:
     collected: Collected
     scores: "list[StepScores]"
     paid: list[float] | None
+    unscored: float = 0.0  # share of the rollouts that the PRM cannot read
 
 
 class Actor:
@@ -57,4 +61,18 @@ class Actor:
             if isinstance(self.prm, RewardModel):  # RLHF: what people would prefer, in the place of the verdict
                 paid = self.prm.rate([(s.problem.question, s.text) for s in solutions])
                 return Acted(collected, outcome_scores(paid, solutions), paid)
-            return Acted(collected, self.prm.score(solutions), None)
+            scores, unscored = step_scores(self.prm, solutions)
+            return Acted(collected, scores, None, unscored)
+
+
+def step_scores(prm: "Scorer | Prover", solutions: "Sequence[Solution]") -> "tuple[list[StepScores], float]":
+    """(the scores of each solution, the share that cannot be scored): such a one, longer than the PRM reads for
+    example, has every step scored 0, so that a policy gains nothing by writing what its judge cannot read."""
+    if isinstance(prm, Prover):
+        return prm.score(solutions), 0.0
+    found = score_each(prm, solutions)
+    scores = [
+        StepScores(np.zeros(len(solution.steps))) if isinstance(score, str) else score
+        for solution, score in zip(solutions, found, strict=True)
+    ]
+    return scores, float(np.mean([isinstance(score, str) for score in found]))

@@ -132,7 +132,8 @@ def train(config: RLConfig) -> None:
         line = run.log(
             step,
             sampled_tokens=count.sampled_tokens,
-            **rollout_metrics(rollouts, verdicts, scores) | {"accuracy": collected.accuracy},
+            **rollout_metrics(rollouts, verdicts, scores)
+            | {"accuracy": collected.accuracy, "unscored": acted.unscored},
             **reward_metrics(rollouts, rewards.sum(1).double().cpu().numpy(), config.compared),
             **metrics,
             **judged,

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
 from lm.engine import Sampling, TransformersEngine
-from lm.models import load_causal_lm
+from lm.models import load_causal_lm, load_token_scorer, load_tokenizer
 from lm.optim import OptimConfig
 from lm.run import read_metrics
 from lm.tokenizer import encode, prompt_text
@@ -98,3 +98,17 @@ def test_runs_with_either_go_on_bit_for_bit(configure: Configure, form: str) -> 
         assert lines[0]["prm_score"] == pytest.approx(0.5, abs=1e-5)
         assert lines[1]["prm_score"] != pytest.approx(0.5, abs=1e-5)
         assert {"prm_loss", "prm_accuracy", "prm_grad_norm"} <= lines[0].keys()
+
+
+def test_a_rollout_that_the_prm_cannot_read_scores_nothing_and_ends_nothing(configure: Configure) -> None:
+    """A PRM of eight positions, which no prompt with a rollout fits: its steps earn 0 and the run says what share."""
+    config = configure("short-prm", steps=1)
+    prm: Any = load_token_scorer(config.prm, 2)
+    prm.config.max_position_embeddings = 8
+    short = config.folder.with_name("prm-short")
+    prm.save_pretrained(short)
+    load_tokenizer(config.prm).save_pretrained(short)
+    train(dataclasses.replace(config, prm=str(short)))
+    [line] = read_metrics(config.folder)
+    assert line["unscored"] > 0.9
+    assert line["prm_score"] < 0.1

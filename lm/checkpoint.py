@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from lm import processes, sharding
 from lm.errors import UserError
 from lm.lora import has_adapter, plain_weights, save_adapter, trained_weights
 from lm.state import flatten, unflatten
@@ -37,8 +38,12 @@ class Stateful(Protocol):
 
 def save(folder: Path, step: int, parts: Mapping[str, Stateful], keep: int, best: int | None = None) -> Path:
     """Write ``folder/step-NNNNNN`` and delete all but the ``keep`` newest up to this step (``keep`` >= 1) and ``best``,
-    the step of one to keep whatever its age."""
+    the step of one to keep whatever its age. Of several processes the main one writes."""
     target = folder / f"step-{step:06d}"
+    if not processes.is_main():
+        for part in parts.values():
+            _state(part)  # gathering shards takes all
+        return target
     with atomic_folder(target) as temporary:
         for name, part in parts.items():
             (temporary / name).mkdir()
@@ -199,18 +204,25 @@ def save_part(folder: Path, part: Stateful) -> None:
     from safetensors.torch import save_file
 
     try:
+        state = _state(part)
         if has_adapter(part):
-            save_file(trained_weights(part), folder / _TENSORS)
+            save_file(state, folder / _TENSORS)
             return
         if _is_pretrained(part):
             # Names as in the state dict, not as in the model's first release, so that they load back as they are.
-            save_model(folder, part, save_original_format=False)
+            _save_pretrained(folder, part, state_dict=state, save_original_format=False)
             return
-        rest, tensors = flatten(part.state_dict())
+        rest, tensors = flatten(state)
         save_file(tensors, folder / _TENSORS)
         (folder / _REST).write_text(json.dumps(rest), encoding="utf-8")
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(str(error)) from error
+
+
+def _state(part: Any) -> "dict[str, Any]":
+    """What is saved of a part: of a model with an adapter what is trained, of any other its state dict."""
+    state: dict[str, Any] = sharding.whole(trained_weights(part) if has_adapter(part) else part.state_dict())
+    return state
 
 
 def _is_pretrained(part: Any) -> "TypeGuard[PreTrainedModel]":
@@ -222,21 +234,26 @@ def _is_pretrained(part: Any) -> "TypeGuard[PreTrainedModel]":
     return isinstance(part, PreTrainedModel)
 
 
-def save_model(folder: Path, model: "PreTrainedModel", **options: Any) -> None:
-    """``save_pretrained`` without its progress bar, which would write over ours.
+def save_model(folder: Path, model: "PreTrainedModel") -> None:
+    """Write a model for ``from_pretrained``; one with an adapter merged, and the adapter beside it.
 
-    A model with an adapter is written merged, for anything that loads plain models, and the adapter beside it.
+    Of several processes all must call, and the main one writes.
     """
+    weights, trained = plain_weights(model), sharding.whole(trained_weights(model)) if has_adapter(model) else {}
+    if processes.is_main():
+        _save_pretrained(folder, model, state_dict=weights)
+        if trained:
+            save_adapter(folder / "adapter", model, trained)
+
+
+def _save_pretrained(folder: Path, model: "PreTrainedModel", **options: Any) -> None:
+    """Without its progress bar, which would write over ours."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        if has_adapter(model):
-            model.save_pretrained(folder, state_dict=plain_weights(model), **options)
-            save_adapter(folder / "adapter", model)
-        else:
-            model.save_pretrained(folder, **options)
+        model.save_pretrained(folder, **options)
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -244,6 +261,7 @@ def save_model(folder: Path, model: "PreTrainedModel", **options: Any) -> None:
 
 def load_part(folder: Path, part: Stateful) -> None:
     """Put ``part`` into the state that ``save_part`` wrote. Raises UserError where shapes or names differ."""
+    import torch
     from safetensors.torch import load_file
 
     try:
@@ -252,6 +270,8 @@ def load_part(folder: Path, part: Stateful) -> None:
             return
         rest = json.loads((folder / _REST).read_text(encoding="utf-8"))
         part.load_state_dict(unflatten(rest, load_file(folder / _TENSORS)))
+        if isinstance(part, torch.optim.Optimizer):
+            sharding.place_state(part)
     except (RuntimeError, ValueError) as error:  # what torch raises for other shapes, names or parameter groups
         raise UserError(f"{folder} does not fit this run: {' '.join(str(error).split())}") from error
 
@@ -263,6 +283,8 @@ def _load_weights(folder: Path, model: Any) -> None:
     tensors = {
         name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
     }
+    now = model.state_dict()
+    tensors = {name: sharding.placed_as(tensor, now.get(name, tensor)) for name, tensor in tensors.items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if has_adapter(model):  # the weights under it are where they always are, at its start
         missing = [name for name in trained_weights(model) if name not in tensors]

@@ -1,11 +1,12 @@
 """LoRA through peft: small trained matrices beside frozen weights; switched off, merged and saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from lm import sharding
 from lm.config import key
 from lm.errors import UserError
 
@@ -76,8 +77,9 @@ def adapter_off(model: Any) -> Iterator[None]:
 
 
 def plain_weights(model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
-    """The state dict under the names that the model has without an adapter, with W + (alpha / rank) B A for W."""
-    state = dict(model.state_dict())
+    """The state dict, whole where the model is in shards, under the names that the model has without an adapter, with
+    W + (alpha / rank) B A for W."""
+    state: dict[str, torch.Tensor] = sharding.whole(dict(model.state_dict()))
     if not has_adapter(model):
         return state
     plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
@@ -99,14 +101,13 @@ def trained_weights(model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
     return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def save_adapter(folder: Path, model: Any) -> None:
-    """Write the adapter alone, as ``peft.PeftModel.from_pretrained(base, folder)`` reads it."""
+def save_adapter(folder: Path, model: Any, trained: "Mapping[str, torch.Tensor]") -> None:
+    """Write the ``trained_weights`` alone, as ``peft.PeftModel.from_pretrained(base, folder)`` reads them."""
     from safetensors.torch import save_file
 
     folder.mkdir()
     model.peft_config[_NAME].save_pretrained(str(folder))
     tensors = {
-        f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": weight.contiguous()
-        for name, weight in trained_weights(model).items()
+        f"base_model.model.{name.replace(f'.{_NAME}.', '.')}": weight.contiguous() for name, weight in trained.items()
     }
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})

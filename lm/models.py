@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lm.config import key
 from lm.errors import UserError, hub_errors
 from lm.lora import LoRAConfig, add_adapter
+from lm.sharding import shard
 
 if TYPE_CHECKING:
     import torch
@@ -135,12 +136,14 @@ def no_dropout(model: "PreTrainedModel") -> None:
 
 
 def make_trainable(model: "PreTrainedModel", lora: LoRAConfig, gradient_checkpointing: bool) -> None:
-    """Ready a model for training, in place: an adapter where ``lora`` asks for one, activations computed twice rather
-    than kept (in training mode only), and no dropout, so that a loss is the same however its batch is divided."""
+    """Ready a model for training, in place and on its device: an adapter where ``lora`` asks for one, activations
+    computed twice rather than kept (in training mode only), shards where the launcher asks for them, and no dropout,
+    so that a loss is the same however its batch is divided."""
     add_adapter(model, lora)
     no_dropout(model)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    shard(model)
 
 
 def zero_head(model: "PreTrainedModel") -> None:

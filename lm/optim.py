@@ -1,9 +1,11 @@
 """The optimizer of every stage: AdamW with a linear warm-up and a linear or constant schedule, clipped gradients."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from lm import processes, sharding
 from lm.config import key
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ def make_optimizer(model: "torch.nn.Module", config: OptimConfig) -> "Optimizer"
     import torch
 
     def adamw(weights: "Iterable[torch.Tensor]") -> torch.optim.AdamW:
-        return torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
+        return torch.optim.AdamW(
+            weights, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
+            foreach=False if processes.sharded() else None,  # some weights are in shards and some are not
+        )  # fmt: skip
 
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if all(weight.dtype == torch.float32 for weight in weights):
@@ -81,9 +86,10 @@ class MasterWeights:
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
+        sharding.place_state(self.optimizer)
         self.param_groups = self.optimizer.param_groups
         for master, saved in zip(self.masters, state["masters"], strict=True):
-            master.copy_(saved)
+            master.copy_(sharding.placed_as(saved, master))
 
 
 def learning_rate(config: OptimConfig, step: int, total: int) -> float:
@@ -93,17 +99,16 @@ def learning_rate(config: OptimConfig, step: int, total: int) -> float:
 
 
 def optimizer_step(model: "torch.nn.Module", optimizer: Optimizer, config: OptimConfig, rate: float) -> float:
-    """Clip, step and clear the gradients; returns their norm before clipping.
+    """Sum the gradients over the processes, clip, step and clear them; returns their norm before clipping.
 
     A norm that is NaN or Inf leaves the weights and the optimizer's moments as they were: one such step would spoil
     both for good.
     """
-    import torch
-
     for group in optimizer.param_groups:
         group["lr"] = rate
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    if torch.isfinite(norm):
+    sharding.sum_gradients(model)
+    norm = sharding.clip_gradients(model, config.max_grad_norm)
+    if math.isfinite(norm):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    return norm

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from lm import processes
+
 Shown = float | int | str
 
 
@@ -24,7 +26,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Bar]:
         ...
         bar.advance(8, reward=0.4)
     """
-    drawn = sys.stderr.isatty() and sys.stdout.isatty()
+    drawn = sys.stderr.isatty() and sys.stdout.isatty() and processes.is_main()
     with _drawn(label, total, done) if drawn else _plain(label, total, done) as bar:
         yield bar
 
@@ -42,7 +44,7 @@ class _PlainBar:
 
     def __init__(self, label: str, total: int, done: int) -> None:
         self.label, self.total, self.done = label, total, done
-        self.started, self.quiet = time.monotonic(), _PlainBar.open > 0
+        self.started, self.quiet = time.monotonic(), _PlainBar.open > 0 or not processes.is_main()
 
     def advance(self, n: int = 1, **shown: Shown) -> None:
         before, self.done = self.done, self.done + n

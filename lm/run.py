@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm import checkpoint, plain_yaml, provenance
+from lm import checkpoint, plain_yaml, processes, provenance
 from lm import config as configs
 from lm.errors import UserError
 from lm.progress import Bar, Shown, progress
@@ -73,12 +73,14 @@ class Run:
         ``config`` is the frozen dataclass that says it all; ``argv`` the command, program first (default: this one).
         ``overwrite`` deletes the run that is there (its own files only). ``may_change`` are the dotted keys, or
         sections, in which a resumed run may differ. A config's ``seed`` is written into versions.json, and its
-        ``trackers`` get the metrics too. Raises UserError where the folder holds a run already, where that
-        run had another config, or where another process is writing to it.
+        ``trackers`` get the metrics too. Of the processes of one run only the main one writes. Raises UserError where
+        the folder holds a run already, where that run had another config, or where another process is writing to it.
         """
         if resume and overwrite:
             raise UserError("resume=true and overwrite=true contradict each other; give one")
         command = provenance.command(argv)
+        if not processes.is_main():
+            return cls(folder, config, verb, command, resuming=processes.gathered([False])[0])
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _lock(folder)
@@ -98,7 +100,7 @@ class Run:
         checkpoint.write_atomic(folder / _VERSIONS, json.dumps(versions, indent=1) + "\n")
         if resume and not started:
             print(f"rung {verb}: nothing to resume in {folder}; starting at step 0", file=sys.stderr)
-        return cls(folder, config, verb, command, resuming=started)
+        return cls(folder, config, verb, command, resuming=processes.gathered([started])[0])
 
     def track(self, **parts: checkpoint.Stateful) -> None:
         """Name what a checkpoint holds: models, optimizers, schedulers, anything with state_dict and load_state_dict.
@@ -126,12 +128,15 @@ class Run:
         interrupts at once. ``show`` names the metrics beside the bar (default: the first three logged).
         """
         start = self._restore() if self._resuming else 0
-        for name in (_METRICS, _TIMING):
+        for name in (_METRICS, _TIMING) if processes.is_main() else ():
             _cut(self.folder / name, start)
         self._trackers = Trackers(
-            getattr(self._config, "trackers", ()), self.folder, configs.to_dict(self._config), start
+            getattr(self._config, "trackers", ()) if processes.is_main() else (),
+            self.folder,
+            configs.to_dict(self._config),
+            start,
         )
-        highest, place = _highest(_lines(self.folder / _METRICS), best)
+        highest, place = processes.gathered([_highest(_lines(self.folder / _METRICS), best)])[0]
         with stop_signals() as signals, progress(label, total, start) as bar:
             for step in range(start, total):
                 began = time.perf_counter()
@@ -142,11 +147,12 @@ class Run:
                 logged, _ = _highest([self._line], best)
                 if better := logged > highest:
                     highest, place = logged, done
-                if better or signals or done == total or (save_every and done % save_every == 0):
+                asked = max(processes.gathered([max(signals, default=0)]))  # whichever process heard it
+                if better or asked or done == total or (save_every and done % save_every == 0):
                     self._save(done, keep, place)
-                    if signals:
+                    if asked:
                         self._trackers.finish()
-                        self._stop(done, total, signals[0])
+                        self._stop(done, total, asked)
 
     def log(self, step: int, **metrics: Any) -> dict[str, Any]:
         """One line of ``metrics.jsonl``: {"step": ..., name: value}; a value is a number, a tensor, text or a list.
@@ -158,7 +164,8 @@ class Run:
         nonfinite = [name for name, value in values.items() if _finite(value) != value]
         line = {"step": step} | {name: _finite(value) for name, value in values.items()}
         line |= {"nonfinite": nonfinite} if nonfinite else {}
-        _append(self.folder / _METRICS, line)
+        if processes.is_main():
+            _append(self.folder / _METRICS, line)
         self._trackers.log(step, line)
         self._line = line
         self._shown |= {name: value for name, value in values.items() if isinstance(value, int | float)}
@@ -181,6 +188,9 @@ class Run:
 
     def export(self, name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | None" = None) -> Path:
         """Write ``folder/name`` for ``from_pretrained``, whole or not at all; returns its path."""
+        if not processes.is_main():
+            checkpoint.save_model(self.folder / name, model)
+            return self.folder / name
         with checkpoint.atomic_folder(self.folder / name) as temporary:
             checkpoint.save_model(temporary, model)
             if tokenizer is not None:
@@ -192,22 +202,32 @@ class Run:
         self._trackers.finish()
         for name, model in models.items():
             self.export(name, *(model if isinstance(model, tuple) else (model,)))
-        print(f"rung {self._verb}: done, in {self.folder}", file=sys.stderr)
+        self._say(f"done, in {self.folder}")
+
+    def summarise(self, summary: dict[str, Any], *lines: str) -> None:
+        """Write ``folder/summary.json`` and print some lines about it."""
+        if processes.is_main():
+            checkpoint.write_json(self.folder / "summary.json", summary)
+            print(*lines, sep="\n", end="\n" * bool(lines))
+
+    def _say(self, line: str) -> None:
+        if processes.is_main():
+            print(f"rung {self._verb}: {line}", file=sys.stderr)
 
     def _restore(self) -> int:
         """Load the newest whole checkpoint; returns the step it goes on with."""
         folder = self.folder / _CHECKPOINTS
         newest, complaints = checkpoint.newest_valid(folder)
         for complaint in complaints:
-            print(f"rung {self._verb}: {complaint}", file=sys.stderr)
+            self._say(complaint)
         if newest is None and complaints:
             raise UserError(f"every checkpoint in {folder} is damaged; overwrite=true starts afresh")
         if newest is None:
-            print(f"rung {self._verb}: no checkpoint in {folder} yet; starting at step 0", file=sys.stderr)
+            self._say(f"no checkpoint in {folder} yet; starting at step 0")
             return 0
         step, path = newest
         checkpoint.load(path, self._parts)
-        print(f"rung {self._verb}: going on from {path}", file=sys.stderr)
+        self._say(f"going on from {path}")
         return step
 
     def _save(self, done: int, keep: int, best: int | None) -> None:
@@ -217,14 +237,15 @@ class Run:
             raise UserError(f"{error}; {_GO_ON}") from error
 
     def _stop(self, done: int, total: int, number: int) -> None:
-        print(f"rung {self._verb}: stopped after {done} of {total} steps, saved; to go on:", file=sys.stderr)
         words = [word for word in provenance.split(self._command) if word not in ("overwrite=true", "resume=true")]
-        print(f"  {provenance.join([*words, 'resume=true'])}", file=sys.stderr)
+        again = provenance.join([*words, "resume=true"])
+        self._say(f"stopped after {done} of {total} steps, saved; to go on:\n  {again}")
         raise SystemExit(128 + number)
 
     def _write_times(self, step: int, total: float) -> None:
         times = self._seconds | {"total": total}
-        _append(self.folder / _TIMING, {"step": step} | {name: round(value, 6) for name, value in times.items()})
+        if processes.is_main():
+            _append(self.folder / _TIMING, {"step": step} | {name: round(value, 6) for name, value in times.items()})
         self._seconds = {}
 
     def _advance(self, bar: Bar, show: Sequence[str]) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lm import processes
 from lm.config import key, part
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
-from lm.padding import by_length, pad
+from lm.padding import pad
 from lm.run import Run
 from lm.tokenizer import encode, prompt_text
 
@@ -49,11 +50,11 @@ def fit_lm(
 def backward(model: "PreTrainedModel", batch: Sequence[Pair], micro_tokens: int) -> float:
     """Accumulate the gradient of the mean −log p of a batch's response tokens, a few pairs at a time; returns it."""
     tokens, total = sum(len(response) for _, response in batch), 0.0
-    for rows in by_length([len(p) + len(r) for p, r in batch], micro_tokens):
-        loss = response_loss(model, [batch[i] for i in rows]) / tokens
+    for rows, weight in processes.my_micro_batches([len(p) + len(r) for p, r in batch], micro_tokens):
+        loss = weight * response_loss(model, [batch[i] for i in rows]) / tokens
         loss.backward()
         total += float(loss.detach())
-    return total
+    return processes.sum_metrics({"loss": total})["loss"]
 
 
 def encode_pairs(
@@ -95,8 +96,8 @@ def mean_loss(model: "PreTrainedModel", pairs: Sequence[Pair], tokens: int) -> f
     model.eval()
     with torch.no_grad():
         total = sum(
-            float(response_loss(model, [pairs[i] for i in rows]))
-            for rows in by_length([len(p) + len(r) for p, r in pairs], tokens)
+            weight * float(response_loss(model, [pairs[i] for i in rows]))
+            for rows, weight in processes.my_micro_batches([len(p) + len(r) for p, r in pairs], tokens)
         )
     model.train()
-    return total / sum(len(r) for _, r in pairs)
+    return processes.sum_metrics({"loss": total})["loss"] / sum(len(r) for _, r in pairs)

@@ -2,17 +2,23 @@
 
 
 def prepare_torch(seed: int, threads: int | None) -> None:
-    """Seed Python's, NumPy's and torch's generators; the same seed and threads give the same numbers on one CPU."""
+    """Join the other processes of the run, if any, and seed Python's, NumPy's and torch's generators.
+
+    The same seed and threads give the same numbers on one CPU.
+    """
     import random
 
     import numpy as np
     import torch
     from transformers.utils import logging
 
+    from lm import processes
+
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     if threads is not None:
         torch.set_num_threads(threads)
+    processes.join()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

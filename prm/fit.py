@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from lm import processes
 from lm.optim import learning_rate, make_optimizer, optimizer_step
-from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, batch_of
 from prm.formats import Format
-from prm.forward import states_at
+from prm.forward import packed_states_at, states_at
 from prm.heads import plain_output, split_classifier, step_logits
 from prm.implicit import cumulative_rewards
 from prm.layout import Row, token_id
@@ -91,38 +91,48 @@ def trainable_logits(
     form: Format,
     tokenizer: "PreTrainedTokenizerBase",
     reference: "PreTrainedModel | None" = None,
+    packed: bool = False,
 ) -> LogitsOf:
-    """Rows to the logits (N,) at their ends, row after row, with a gradient; read as ``prm.load`` will read them."""
+    """Rows to the logits (N,) at their ends, row after row, with a gradient; read as ``prm.load`` will read them.
+
+    ``packed`` runs them end to end without padding, where there is no reference.
+    """
     import torch
 
     if reference is not None:
         return lambda rows: torch.cat(cumulative_rewards(model, reference, rows, form.beta)).float()
+    states_of = packed_states_at if packed else states_at
     if form.head == "verdicts":
         output = plain_output(model)
         right, wrong = (token_id(tokenizer, text) for text in form.verdicts)
 
         def of_verdicts(rows: Sequence[Row]) -> torch.Tensor:
-            states = states_at(model.base_model, rows, range(len(rows)))
+            states = states_of(model.base_model, rows, range(len(rows)))
             return step_logits(torch.nn.functional.linear(states, output.weight[[wrong, right]]), (1,))
 
         return of_verdicts
-    return classifier_logits(*split_classifier(model), form.right)
+    return classifier_logits(*split_classifier(model), form.right, states_of)
 
 
-def classifier_logits(trunk: "PreTrainedModel", head: "torch.nn.Module", right: Sequence[int] = (1,)) -> LogitsOf:
+def classifier_logits(
+    trunk: "PreTrainedModel",
+    head: "torch.nn.Module",
+    right: Sequence[int] = (1,),
+    states_of: Callable[..., "torch.Tensor"] = states_at,
+) -> LogitsOf:
     """``trainable_logits`` of a trunk and the head on it, such as a ``StepPRM`` has them."""
-    return lambda rows: step_logits(head(states_at(trunk, rows, range(len(rows)))), right)
+    return lambda rows: step_logits(head(states_of(trunk, rows, range(len(rows)))), right)
 
 
 def prm_gradient(logits_of: LogitsOf, batch: Sequence[Example], micro_tokens: int) -> float:
     """Accumulate the gradient of the weighted mean cross-entropy over the steps of a batch; returns that mean."""
     total = math.fsum(w for e in batch for w in e.weights)
     loss = 0.0
-    for indices in by_length([len(e.row.ids) for e in batch], micro_tokens):
-        part_loss = step_loss(logits_of, [batch[i] for i in indices]) / total
+    for indices, weight in processes.my_micro_batches([len(e.row.ids) for e in batch], micro_tokens):
+        part_loss = weight * step_loss(logits_of, [batch[i] for i in indices]) / total
         part_loss.backward()
         loss += float(part_loss.detach())
-    return loss
+    return processes.sum_metrics({"loss": loss})["loss"]
 
 
 def step_loss(logits_of: LogitsOf, examples: Sequence[Example]) -> "torch.Tensor":

@@ -1,6 +1,7 @@
 """Hidden states where steps are read: one pass a solution, alike lengths together, shared beginnings only once."""
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,21 @@ def states_at(trunk: Any, rows: Sequence[Row], batch: Sequence[int]) -> "torch.T
     ids = pad([rows[i].ids for i in batch], 0, torch.long).to(device)
     hidden = trunk(input_ids=ids, use_cache=False).last_hidden_state
     return gather(hidden, [rows[i].ends for i in batch])
+
+
+def packed_states_at(trunk: Any, rows: Sequence[Row], batch: Sequence[int]) -> "torch.Tensor":
+    """As ``states_at``, with the rows end to end in one and no padding.
+
+    Positions begin at 0 in each row, by which transformers keeps attention within it: in FlashAttention by lengths,
+    which costs nothing; elsewhere by a mask over all pairs of tokens, most of them of two rows.
+    """
+    import torch
+
+    ids = torch.tensor([[token for i in batch for token in rows[i].ids]], device=trunk.device)
+    positions = torch.tensor([[place for i in batch for place in range(len(rows[i].ids))]], device=trunk.device)
+    hidden = trunk(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+    begins = itertools.accumulate((len(rows[i].ids) for i in batch), initial=0)
+    return gather(hidden, [[begin + end for begin, i in zip(begins, batch, strict=False) for end in rows[i].ends]])
 
 
 def gather(hidden: "torch.Tensor", ends: Sequence[Sequence[int]]) -> "torch.Tensor":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lm.checkpoint import write_json
+from lm import processes
 from lm.config import key, part
 from lm.errors import UserError
 from lm.lora import LoRAConfig
@@ -23,6 +23,7 @@ from lm.models import (
 )
 from lm.run import Run
 from lm.sft import FitConfig
+from lm.sharding import shard
 from lm.tokenizer import train_tokenizer
 from lm.torch_setup import prepare_torch
 from lm.trackers import Tracker
@@ -73,6 +74,9 @@ class PRMConfig:
     balance: bool = key(False, "weigh right and wrong steps so that both count the same in all")
     lora: LoRAConfig = part(LoRAConfig)
     gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
+    packing: bool | None = key(
+        None, "lay solutions end to end without padding, apart from each other; null: with flash_attention_2 only"
+    )
     fit: FitConfig = part(FitConfig)
     eval_every: int = key(0, "steps between evaluations on the validation problems, into metrics.jsonl; 0: none", low=0)
     calibrate: bool = key(True, "fit a temperature on the validation problems and save it with the model")
@@ -90,8 +94,8 @@ def train(config: PRMConfig) -> None:
     prepare_torch(config.seed, config.threads)
     train_items, held_out, tests = load_labelled(config.data, config.seed)
     model, tokenizer = _start(config, train_items)
-    make_trainable(model, config.lora, config.gradient_checkpointing)
     model.to(default_device())  # type: ignore[arg-type]
+    make_trainable(model, config.lora, config.gradient_checkpointing)
     form = replace(FORMATS[name_of(config.head)], beta=config.beta)
     reference = _reference(config, model)
     rows = encode_steps(tokenizer, [item.solution for item in train_items], config.prompt)
@@ -112,7 +116,8 @@ def train(config: PRMConfig) -> None:
 
     held_out = readable(scorer(), held_out, "validation")
     tests = {name: kept for name, items in tests.items() if (kept := readable(scorer(), items, name))}
-    logits_of = trainable_logits(model, form, tokenizer, reference)
+    packed = config.model.attention == "flash_attention_2" if config.packing is None else config.packing
+    logits_of = trainable_logits(model, form, tokenizer, reference, packed)
     fit_prm(
         run, model, logits_of, examples, config.fit, config.seed,
         lambda: validation_metrics(scorer(), held_out, config.seed), config.eval_every,
@@ -123,9 +128,8 @@ def train(config: PRMConfig) -> None:
     reports = {name: assess(prm, items, threshold) for name, items in tests.items()}
     first = next(iter(reports.values()), {})
     summary = first | {"tests": reports} if len(reports) > 1 else first
-    write_json(config.folder / "summary.json", summary | {"temperature": temperature})
-    for name, report in reports.items():
-        print(f"{name}: {_line(report)}")
+    lines = [f"{name}: {_line(report)}" for name, report in reports.items()]
+    run.summarise(summary | {"temperature": temperature}, *lines)
     said: dict[str, Any] = {
         "format": name_of(config.head),
         "temperature": temperature,
@@ -140,7 +144,7 @@ def readable(prm: Scorer, items: Sequence[LabeledSolution], name: str) -> list[L
     """Those that the model can score. One that is longer than it reads must not end a run after the training."""
     sizes = prm.measure([item.solution for item in items])
     why = [size for size in sizes if isinstance(size, str)]
-    if why:
+    if why and processes.is_main():
         print(f"{name}: {len(why)} of {len(items)} solutions left out; the first: {why[0]}", file=sys.stderr)
     return [item for item, size in zip(items, sizes, strict=True) if isinstance(size, int)]
 
@@ -199,6 +203,7 @@ def _reference(config: PRMConfig, model: "PreTrainedModel") -> "PreTrainedModel 
         return model
     frozen = load_causal_lm(config.model.path, config.model.dtype, config.model.attention).requires_grad_(False).eval()
     frozen.to(default_device())
+    shard(frozen)
     return frozen
 
 

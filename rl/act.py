@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lm import processes
 from lm.engines import open_engine
 from prm.scorer import Scorer, score_each
 from prm.scores import StepScores
@@ -47,19 +49,23 @@ class Actor:
     ) -> None:
         self.config, self.tokenizer, self.problems = config, tokenizer, problems
         self.engine = open_engine(
-            config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
-        )
+            config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch,
+            model=None if processes.sharded() else policy,  # a model in shards cannot sample at each process's own pace
+        )  # fmt: skip
         self.prm = step_judge(config, tokenizer, reference)
 
     def act(self, step: int, policy: "PreTrainedModel", timer: Callable[[str], AbstractContextManager[None]]) -> Acted:
-        """Sample the problems of ``step`` with ``policy``'s weights and judge: first final answers, then every step."""
+        """Sample the problems of ``step`` with ``policy``'s weights and judge: first final answers, then every step.
+
+        Of several processes each does its part, and all get the whole.
+        """
         with timer("weights"):
             self.engine.load_weights(policy)
         collected = collect(self.engine, self.tokenizer, self.problems, self.config, step, timer)
         with timer("judge"):
             solutions = [r.solution for r in collected.rollouts]
             if isinstance(self.prm, RewardModel):  # RLHF: what people would prefer, in the place of the verdict
-                paid = self.prm.rate([(s.problem.question, s.text) for s in solutions])
+                paid = processes.in_blocks(self.prm.rate, [(s.problem.question, s.text) for s in solutions])
                 return Acted(collected, outcome_scores(paid, solutions), paid)
             scores, unscored = step_scores(self.prm, solutions)
             return Acted(collected, scores, None, unscored)
@@ -69,8 +75,8 @@ def step_scores(prm: "Scorer | Prover", solutions: "Sequence[Solution]") -> "tup
     """(the scores of each solution, the share that cannot be scored): such a one, longer than the PRM reads for
     example, has every step scored 0, so that a policy gains nothing by writing what its judge cannot read."""
     if isinstance(prm, Prover):
-        return prm.score(solutions), 0.0
-    found = score_each(prm, solutions)
+        return processes.in_blocks(prm.score, solutions), 0.0
+    found = processes.in_blocks(partial(score_each, prm), solutions)
     scores = [
         StepScores(np.zeros(len(solution.steps))) if isinstance(score, str) else score
         for solution, score in zip(solutions, found, strict=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lm import processes
 from lm.engine import Completion
 from lm.padding import by_length, pad
 from lm.sft import Pair
@@ -61,14 +62,22 @@ class TokenBatch:
         count = max(1, min(rows, rows * tokens // total))
         return [rows * i // count for i in range(count)]
 
-    def parts(self, rows: Sequence[int], tokens: int) -> "Iterator[tuple[tuple[list[int], slice], TokenBatch]]":
-        """Some rows in micro-batches: (their places in a (B, T) tensor, the micro-batch)."""
+    def my_parts(
+        self, rows: Sequence[int], tokens: int
+    ) -> "Iterator[tuple[tuple[list[int], slice], TokenBatch, float]]":
+        """Some rows in micro-batches, those of them that this process runs: (their places in a (B, T) tensor, the
+        micro-batch, its weight); see ``lm.processes.my_micro_batches``. Rows of one prompt stay together."""
         if not rows:
             return
-        chosen = self.select(rows)
-        for part in chosen.micro_batches(tokens):
-            batch = chosen.select(part)
-            yield ([rows[i] for i in part], slice(batch.ids.shape[1])), batch
+        order = sorted(rows, key=lambda i: self.rollouts[i].prompt_ids) if processes.count() > 1 else rows
+
+        def cut(some: Sequence[int]) -> list[list[int]]:
+            return [[some[i] for i in part] for part in self.select(some).micro_batches(tokens)] if some else []
+
+        dealt = [[order[i] for i in block] for block in processes.blocks(len(order))]
+        for part, weight in processes.in_step(dealt, cut):
+            batch = self.select(part)
+            yield (part, slice(batch.ids.shape[1])), batch, weight
 
     def micro_batches(self, tokens: int) -> Iterator[list[int]]:
         """Rows in batches of like length, each at most ``tokens`` (at least one row).

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lm.engine import Engine
+from lm import processes
+from lm.engine import Engine, request_seeds
 from lm.errors import UserError, engine_errors
 from rl.batch import Rollout
 from rl.config import RLConfig
@@ -38,7 +39,7 @@ def collect(
     step: int,
     timer: Callable[[str], AbstractContextManager[None]],
 ) -> Collected:
-    """Sample ``config.problems_per_step`` problems and verify the answers.
+    """Sample ``config.problems_per_step`` problems and verify the answers: each process its block, all get the whole.
 
     With ``config.resample`` only problems with right and wrong answers are kept, and others are drawn for the rest, so
     many rounds at most. A step in which no problem qualifies keeps the last round: its advantages say nothing.
@@ -52,10 +53,14 @@ def collect(
             wanted = config.problems_per_step - len(rollouts) // group
             chosen = draw(problems, wanted, config.seed, step, attempt)
             seed = config.seed * 1_000_003 + step + attempt * 500_009
+            block = processes.my_block(len(chosen))
+            mine, seeds = chosen[block.start : block.stop], request_seeds(seed, len(chosen))[block.start : block.stop]
             with engine_errors():
-                sampled = sample_rollouts(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
+                own = sample_rollouts(engine, tokenizer, mine, config.sampling, seeds, config.prompt)
         with timer("judge"):
-            found = verified([r.solution for r in sampled], config.verifier_workers, config.verifier_seconds)
+            verdicts_of = verified([r.solution for r in own], config.verifier_workers, config.verifier_seconds)
+            judged = processes.gathered(list(zip(own, verdicts_of, strict=True)))
+            sampled, found = [r for r, _ in judged], [v for _, v in judged]
         seen += [v.correct for v in found]
         tokens += sum(len(r.completion.token_ids) for r in sampled)
         kept = with_signal(found, group) if config.resample else range(len(found))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lm import processes
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig
@@ -113,6 +114,10 @@ class RLConfig:
 
 def check(config: RLConfig) -> None:
     """Refuse what cannot learn, before anything is loaded."""
+    if config.credit.form == "implicit" and processes.sharded():
+        raise UserError("credit.form=implicit scores with models that FSDP would have in shards: launch without FSDP")
+    if config.staleness and processes.count() > 1:
+        raise UserError("staleness samples ahead of one process: launch one, or leave staleness at 0")
     if config.sampling.temperature == 0:
         raise UserError("sampling.temperature is 0: RL learns from sampled rollouts; give a number above 0")
     if config.sampling.top_p < 1 and config.engine.backend != "transformers":

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lm import processes
 from lm.config import key, part
 from lm.models import default_device, load_causal_lm, load_tokenizer, make_trainable
 from lm.optim import OptimConfig
-from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, Pair
 from lm.torch_setup import prepare_torch
 from rl.batch import pack_pairs
 from rl.forward import action_logprobs
 from rl.losses import Metrics, dpo_loss, ipo_loss, kto_loss
-from rl.pair_fit import Compared, PairConfig, accumulate, fit_pairs, micro_batches, ranking_accuracy
+from rl.pair_fit import Compared, PairConfig, accumulate, fit_pairs, my_micro_batches, ranking_accuracy
 from rl.preferences import encode_preferences, load_preferences
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def with_reference(
     mismatched = [(prompt, chosen[(i + 1) % len(chosen)][1]) for i, (prompt, _) in enumerate(chosen)]
     scores = []
     for side in (chosen, rejected, mismatched):
-        sums = [0.0] * len(side)
+        sums = torch.zeros(len(side), device=reference.device)
         with torch.no_grad():
-            for rows in by_length([len(p) + len(r) for p, r in side], micro_tokens):
-                for i, value in zip(rows, response_logprobs(reference, [side[i] for i in rows]).tolist(), strict=True):
-                    sums[i] = value
-        scores.append(sums)
+            for rows, _ in processes.my_micro_batches([len(p) + len(r) for p, r in side], micro_tokens):
+                sums[rows] = response_logprobs(reference, [side[i] for i in rows])
+        processes.add_up([sums])
+        scores.append(sums.tolist())
     sides, references = zip(chosen, rejected, mismatched, strict=True), zip(*scores, strict=True)
     return [Compared(s, r) for s, r in zip(sides, references, strict=True)]
 
@@ -111,8 +111,9 @@ def backward(
     kl = torch.zeros((), device=policy.device)
     if config.loss == "kto":
         with torch.no_grad():
-            parts = micro_batches(batch, micro_tokens)
-            kl = torch.cat([log_ratios(policy, part, 2) for part in parts]).mean().clamp(min=0)
+            parts = my_micro_batches(batch, micro_tokens)
+            ratios = [float(weight * log_ratios(policy, part, 2).sum()) for part, weight in parts]
+            kl += max(0.0, processes.sum_metrics({"sum": sum(ratios)})["sum"] / len(batch))
 
     def loss_of(rows: list[Compared]) -> tuple[torch.Tensor, Metrics]:
         chosen, rejected = log_ratios(policy, rows, 0), log_ratios(policy, rows, 1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lm import processes
 from lm.engine import Engine, Sampling
 from lm.sft import Pair, encode_pairs, mean_loss
 from prm.problems import load_problems
@@ -61,5 +62,9 @@ def greedy_accuracy(
 ) -> float:
     """Share of ``problems`` that the policy answers rightly without sampling."""
     greedy = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
-    rollouts = sample_rollouts(engine, tokenizer, problems, greedy, 0, config.prompt)
-    return float(np.mean([verify_solution(r.solution).correct for r in rollouts]))
+
+    def right(some: Sequence[Problem]) -> list[bool]:
+        rollouts = sample_rollouts(engine, tokenizer, some, greedy, 0, config.prompt)
+        return [verify_solution(r.solution).correct for r in rollouts]
+
+    return float(np.mean(processes.in_blocks(right, problems)))

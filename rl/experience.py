@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lm import processes
 from lm.config import key
 from lm.lora import adapter_off
 from rl.advantages import (
@@ -92,10 +93,13 @@ def estimate_advantages(
     sampled = tokens.sampled_logprobs()
 
     def read_policy(rows: Sequence[int]) -> None:
-        for where, part in tokens.parts(rows, micro_tokens):
-            old_logprobs[where], entropy[where], shared = evaluate_actions(policy, head, part, temperature)
-            if head is not None:
-                values[where] = shared
+        found = [torch.zeros_like(old_logprobs) for _ in range(3)]
+        for where, part, weight in tokens.my_parts(rows, micro_tokens):
+            for total, new in zip(found, evaluate_actions(policy, head, part, temperature), strict=True):
+                total[where] += weight * new
+        processes.add_up(found)
+        for total, new in zip((old_logprobs, entropy, values), found, strict=True):
+            total += new
 
     with torch.no_grad():
         read_policy(some)
@@ -107,12 +111,14 @@ def estimate_advantages(
             read_policy(sorted(set(everything) - set(some)))
             gap, some = float((old_logprobs - sampled)[tokens.actions].abs().max()), everything
         if own is not None:
-            for where, part in tokens.parts(everything, micro_tokens):
-                values[where] = action_values(own, part)
+            for where, part, weight in tokens.my_parts(everything, micro_tokens):
+                values[where] += weight * action_values(own, part)
+            processes.add_up([values])
         compared = everything if kl_coefficient else some
         with adapter_off(reference):
-            for where, part in tokens.parts(compared, micro_tokens):
-                reference_logprobs[where], _ = action_logprobs(reference, part, temperature)
+            for where, part, weight in tokens.my_parts(compared, micro_tokens):
+                reference_logprobs[where] += weight * action_logprobs(reference, part, temperature)[0]
+        processes.add_up([reference_logprobs])
 
     paid = rewards
     if config.kl_in == "reward" and kl_coefficient:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lm import processes
 from lm.engine import Sampling, TransformersEngine
 from lm.models import load_causal_lm, load_tokenizer, make_trainable
-from lm.padding import by_length
 from prm.formats import FORMATS
 from prm.implicit import ImplicitPRM, cumulative_rewards
 from prm.labelling import monte_carlo_labels
@@ -76,11 +76,12 @@ def outcome_backward(prm: ImplicitPRM, solutions: Sequence[Solution], verdicts: 
     rows = encode_solutions(prm.form, prm.tokenizer, [solutions[i] for i in judged], prm.prompt)
     right = torch.tensor([float(verdicts[i].correct) for i in judged], device=prm.policy.device)
     loss_sum, agree = 0.0, 0.0
-    for batch in by_length([len(row.ids) for row in rows], prm.tokens):
+    for batch, weight in processes.my_micro_batches([len(row.ids) for row in rows], prm.tokens):
         values = cumulative_rewards(prm.policy, prm.reference, [rows[i] for i in batch], prm.form.beta)
         q = torch.stack([value[-1] for value in values]).float()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(q, right[batch], reduction="sum") / len(rows)
+        loss = weight * loss
         loss.backward()
         loss_sum += float(loss.detach())
-        agree += float(((q > 0) == (right[batch] > 0)).float().sum())
-    return {"prm_loss": loss_sum, "prm_accuracy": agree / max(1, len(rows))}
+        agree += weight * float(((q > 0) == (right[batch] > 0)).float().sum())
+    return processes.sum_metrics({"prm_loss": loss_sum, "prm_accuracy": agree / max(1, len(rows))})

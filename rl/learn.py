@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lm import processes
 from lm.checkpoint import write_json
 from lm.errors import UserError
 from lm.optim import OptimConfig, Optimizer, learning_rate, optimizer_step
-from lm.padding import by_length
 from lm.sft import Pair, response_loss
 from rl.batch import Experience
 from rl.config import RLConfig
@@ -48,7 +48,7 @@ def backward(
         if model is not None:
             model.train()  # for gradient checkpointing, which rests in evaluation mode; dropout there is none
     total: Metrics = {}
-    for rows in batch.tokens.micro_batches(config.micro_tokens):
+    for (rows, _), _, weight in batch.tokens.my_parts(range(sequences), config.micro_tokens):
         part = batch.select(rows)
         actions = part.tokens.actions
         weights = token_weights(actions, config.normaliser, tokens=tokens, sequences=sequences, longest=longest)
@@ -70,15 +70,16 @@ def backward(
             error, more = _value_loss(values, part, config, tokens)
             loss = loss + config.value_coefficient * error
             metrics |= more
-        loss.backward()
+        (weight * loss).backward()
         if not (critic is None or isinstance(critic, torch.nn.Linear)):
             # After the policy's backward, so that only one graph is in memory at a time.
             error, more = _value_loss(action_values(critic, part.tokens), part, config, tokens)
-            error.backward()
+            (weight * error).backward()
             metrics |= more
         for name, value in metrics.items():
+            value *= 1.0 if name in EXTREMES else weight
             total[name] = EXTREMES.get(name, sum)((total[name], value)) if name in total else value
-    return total
+    return processes.sum_metrics(total, EXTREMES)
 
 
 def _value_loss(
@@ -94,11 +95,11 @@ def ptx_backward(policy: "PreTrainedModel", pairs: Sequence[Pair], coefficient: 
     """Add the gradient of γ · (−mean log p of the response tokens of ``pairs``)   (Ouyang et al. 2022, eq. 2)."""
     tokens = sum(len(response) for _, response in pairs)
     total = 0.0
-    for rows in by_length([len(p) + len(r) for p, r in pairs], micro_tokens):
-        loss = response_loss(policy, [pairs[i] for i in rows]) / tokens
+    for rows, weight in processes.my_micro_batches([len(p) + len(r) for p, r in pairs], micro_tokens):
+        loss = weight * response_loss(policy, [pairs[i] for i in rows]) / tokens
         (coefficient * loss).backward()
         total += float(loss.detach())
-    return {"ptx_loss": total}
+    return processes.sum_metrics({"ptx_loss": total})
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,9 @@ class Refusals:
             return True
         self.in_a_row += 1
         path = self.folder / "nonfinite" / f"step-{step:06d}-{self.in_a_row}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _evidence(step, batch, numbers))
+        if processes.is_main():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, _evidence(step, batch, numbers))
         if self.in_a_row >= self.most:
             bad = ", ".join(name for name, value in numbers.items() if not math.isfinite(value))
             raise UserError(

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm.checkpoint import write_json
+from lm import processes
 from lm.config import key, part
 from lm.lora import LoRAConfig
 from lm.models import DType
 from lm.optim import learning_rate, make_optimizer, optimizer_step
-from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, Pair, batch_of
 from lm.trackers import Tracker
@@ -55,9 +54,10 @@ class Compared:
         return 2 * max(len(prompt) + len(response) for prompt, response in self.sides)
 
 
-def micro_batches(rows: Sequence[Compared], micro_tokens: int) -> Iterator[list[Compared]]:
-    for indices in by_length([row.length for row in rows], micro_tokens):
-        yield [rows[i] for i in indices]
+def my_micro_batches(rows: Sequence[Compared], micro_tokens: int) -> Iterator[tuple[list[Compared], float]]:
+    """See ``lm.processes.my_micro_batches``."""
+    for indices, weight in processes.my_micro_batches([row.length for row in rows], micro_tokens):
+        yield [rows[i] for i in indices], weight
 
 
 def accumulate(
@@ -67,13 +67,13 @@ def accumulate(
 ) -> Metrics:
     """Accumulate the gradient of the mean loss over a batch, a few pairs at a time; returns its metrics."""
     total: Metrics = {}
-    for rows in micro_batches(batch, micro_tokens):
-        share = len(rows) / len(batch)
+    for rows, weight in my_micro_batches(batch, micro_tokens):
+        share = weight * len(rows) / len(batch)
         loss, metrics = loss_of(rows)
         (share * loss).backward()
         for name, value in (metrics | {"loss": float(loss.detach())}).items():
             total[name] = total.get(name, 0.0) + share * value
-    return total
+    return processes.sum_metrics(total)
 
 
 def ranking_accuracy(
@@ -84,10 +84,10 @@ def ranking_accuracy(
 
     right = 0.0
     with torch.no_grad():
-        for part_rows in micro_batches(rows, micro_tokens):
+        for part_rows, weight in my_micro_batches(rows, micro_tokens):
             margins = margin(part_rows)
-            right += float((margins > 0).sum() + 0.5 * (margins == 0).sum())
-    return right / len(rows)
+            right += weight * float((margins > 0).sum() + 0.5 * (margins == 0).sum())
+    return processes.sum_metrics({"right": right})["right"] / len(rows)
 
 
 def fit_pairs(
@@ -114,7 +114,8 @@ def fit_pairs(
             metrics["val_accuracy"] = accuracy(held_out)
         run.log(step, **metrics)
     summary: dict[str, float] = {"pairs": len(rows), "held_out_pairs": len(held_out)}
+    said = []
     if held_out:
         summary["held_out_accuracy"] = accuracy(held_out)
-        print(f"{label}: {100 * summary['held_out_accuracy']:.1f} % of {len(held_out)} held-out pairs ranked rightly")
-    write_json(config.folder / "summary.json", summary)
+        said = [f"{label}: {100 * summary['held_out_accuracy']:.1f} % of {len(held_out)} held-out pairs ranked rightly"]
+    run.summarise(summary, *said)

@@ -19,7 +19,7 @@ def sample_rollouts(
     tokenizer: "PreTrainedTokenizerBase",
     problems: Sequence[Problem],
     sampling: Sampling,
-    seed: int,
+    seed: int | Sequence[int],
     prompt: str | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> list[Rollout]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lm import processes
 from lm.padding import by_length, pad
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def _pays(model: "PreTrainedModel", tokens: "TokenBatch") -> bool:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
+    if processes.sharded():  # all processes must make the same number of passes
+        return False
     prompts = [r.prompt_ids for r in tokens.rollouts]
     spared = sum(map(len, prompts)) - sum(map(len, set(prompts)))
     if spared < SHARED * int(tokens.attention.sum()) or min(map(len, prompts), default=0) < 2:

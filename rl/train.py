@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lm import processes
 from lm.engines import EngineConfig
 from lm.errors import UserError
 from lm.models import (
@@ -17,6 +18,7 @@ from lm.models import (
 from lm.optim import make_optimizer
 from lm.run import Run
 from lm.sft import Pair, batch_of, encode_pairs
+from lm.sharding import shard
 from lm.torch_setup import prepare_torch
 from prm.implicit import ImplicitPRM
 from prm.problems import load_problems
@@ -139,7 +141,8 @@ def train(config: RLConfig) -> None:
             **judged,
             **mean_metrics(learned),
         )
-        watch(line)
+        if processes.is_main():
+            watch(line)
         if spent:
             break
     if ahead is not None:
@@ -158,6 +161,8 @@ def load_policy(config: RLConfig, device: "torch.device") -> "tuple[PreTrainedMo
 
     policy = load()
     reference = policy if config.lora.rank else load()
+    if reference is not policy:
+        shard(reference)
     make_trainable(policy, config.lora, config.gradient_checkpointing)
     return policy, reference
 

@@ -16,7 +16,7 @@ from lm.torch_setup import prepare_torch
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
 from rl.dpo import margin, with_reference
-from rl.pair_fit import Compared, micro_batches
+from rl.pair_fit import Compared, my_micro_batches
 from rl.preferences import Preference, PreferenceData, encode_preferences, load_preferences
 from rl.reward_model import RewardModel, load_reward_model
 from rung.statistics import bootstrap_interval, paired_bootstrap
@@ -151,7 +151,7 @@ def implicit_rankings(config: RLHFEvalConfig, pairs: Sequence[Preference]) -> di
         if name != BASE:
             policy, right = _load(path, config), np.zeros(len(rows))
             with torch.no_grad():
-                for batch in micro_batches(rows, config.micro_tokens):
+                for batch, _ in my_micro_batches(rows, config.micro_tokens):
                     right[[place[id(row)] for row in batch]] = wins_over(_margins(policy, batch), np.zeros(len(batch)))
             found[name] = right
     return found

@@ -49,8 +49,8 @@ def train(config: SFTConfig) -> None:
     else:
         tokenizer = load_tokenizer(config.model.path)
         model = load_causal_lm(config.model.path, config.model.dtype, config.model.attention)
-    make_trainable(model, config.lora, config.gradient_checkpointing)
     model.to(default_device())  # type: ignore[arg-type]
+    make_trainable(model, config.lora, config.gradient_checkpointing)
 
     run = Run.open(config.folder, config, verb="sft", resume=config.resume, overwrite=config.overwrite)
     pairs, held_out_pairs = (

@@ -162,12 +162,42 @@ def test_the_gradient_is_that_of_the_logistic_loss(tokenizer: PreTrainedTokenize
     rows = [Example(Row([5, 6, 7, 8], [1, 3], 1), [1.0, 0.5], [1.0, 1.0]), Example(Row([9, 6], [1], 1), [0.0], [1.0])]
     step_loss(trainable_logits(model, FORMATS[RUNG], tokenizer), rows).backward()
     probabilities = []
-    for (ids, ends, _), *_ in rows:
+    for row, *_ in rows:
         with torch.no_grad():
-            logits = model(torch.tensor([ids])).logits[0, ends].double()
+            logits = model(torch.tensor([row.ids])).logits[0, row.ends].double()
         probabilities += logits.softmax(-1)[:, 1].tolist()
     expected = sum(p - y for p, y in zip(probabilities, [1.0, 0.5, 0.0], strict=True))
     assert model.score.bias.grad.tolist() == pytest.approx([-expected, expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("head", ["classes", "verdicts"])
+def test_packed_solutions_do_not_see_each_other(head: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    model = toy_classifier(tokenizer) if head == "classes" else toy_policy(tokenizer)
+    form = FORMATS[RUNG if head == "classes" else "rung-verdicts"]
+    rng = random.Random(0)
+    examples = []
+    for length in (9, 3, 14, 1):
+        ids = [rng.randrange(5, 250) for _ in range(length)]
+        ends = sorted({length // 2, length - 1})
+        examples.append(Example(Row(ids, ends, 0), [rng.random() for _ in ends], [1.0] * len(ends)))
+    found = []
+    for packed in (False, True):
+        logits_of = trainable_logits(model, form, tokenizer, packed=packed)
+        model.zero_grad()
+        loss = step_loss(logits_of, examples)
+        loss.backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        found.append((logits_of([e.row for e in examples]).detach(), loss.detach(), gradients))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+
+
+def test_packing_by_config_gives_the_same_losses(tmp_path: Path) -> None:
+    losses = []
+    for name, packing in (("padded", False), ("packed", True)):
+        asked = config(tmp_path / name, learnable(30, 0), learnable(10, 1), steps=4)
+        train(replace(asked, packing=packing))
+        losses.append([row["loss"] for row in read_metrics(asked.folder)])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 
 def test_unlabelled_steps_count_nowhere(tokenizer: PreTrainedTokenizerBase) -> None:

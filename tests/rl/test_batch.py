@@ -54,7 +54,8 @@ def test_a_sample_of_rows_and_their_parts_by_hand() -> None:
     assert tokens.sample(100) == tokens.sample(12) == [0, 1, 2]
     assert tokens.sample(8) == [0, 1]
     assert tokens.sample(1) == [0]
-    assert list(tokens.parts([], 8)) == []
-    [(where, part), (other, _)] = tokens.parts([2, 1], 5)
+    assert list(tokens.my_parts([], 8)) == []
+    [(where, part, weight), (other, *_)] = tokens.my_parts([2, 1], 5)
     assert (where, other) == (([2], slice(4)), ([1], slice(5)))
+    assert weight == 1.0
     assert part.ids.tolist() == tokens.ids[where].tolist() == [[9, 9, 0, 3]]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rung.planning.shapes import Machine, Shape
 
 MODEL_UTILISATION = 0.4  # of the peak FLOP/s, where a good learner in bf16 ends up (Chowdhery et al. 2022 call it MFU)
+LOGIT_ROWS = 256  # rl.chosen.CHUNK, without loading torch
 DECODE_UTILISATION = 0.6  # of the memory bandwidth
 
 
@@ -79,13 +80,13 @@ def memory(policy: Shape, prm: Shape | None, work: Workload, machine: Machine, s
     parts.append(Part("KV cache", cache, ("sample",)))
     tokens = min(work.micro_tokens, share * width)
     actions = tokens * work.response / width
-    parts.append(Part("logits, no gradient", 4 * 4 * policy.vocabulary * actions, ("score",)))
+    parts.append(Part("logits, no gradient", 3 * 4 * policy.vocabulary * min(LOGIT_ROWS, actions), ("score",)))
     layers = 1 if work.checkpointing else policy.layers
     kept = layers * activation_bytes(policy, b, width) + (
         policy.layers * b * policy.hidden if work.checkpointing else 0
     )
     parts.append(Part("activations", tokens * kept, ("learn",)))
-    parts.append(Part("logits", 4 * 4 * policy.vocabulary * actions, ("learn",)))
+    parts.append(Part("logits", (4 + b % 4) * policy.vocabulary * actions, ("learn",)))  # p; its gradient below float32
     gradients = policy_learns + (critic_learns if separate else 0)
     parts.append(Part("gradients", b * gradients / shards, ("learn",)))
     return parts

@@ -11,7 +11,9 @@ from lm.config import load
 from lm.errors import UserError
 from prm.train import PRMConfig
 from rl.config import RLConfig, check
+from rung.evaluate_math import MathConfig
 from rung.ladder import Ladder, fill, stage
+from rung.rlhf import RLHF
 from rung.sft import SFTConfig
 
 VERBS = ("sft", "label", "prm", "ppo", "eval")
@@ -82,6 +84,9 @@ def test_every_config_that_comes_with_rung_loads(path: Path) -> None:
         return
     if path.parent.name == "rl":
         check(load(RLConfig, path))
+        return
+    if path.parent.name in ("eval", "rlhf"):
+        load({"eval": MathConfig, "rlhf": RLHF}[path.parent.name], path)
         return
     ladder = load(Ladder, path)
     for verb in VERBS:

@@ -16,9 +16,10 @@ from lm.lora import LoRAConfig
 from lm.models import make_trainable
 from lm.run import read_metrics
 from lm.tokenizer import train_tokenizer
+from rl.chosen import CHUNK
 from rl.config import RLConfig
 from rung.cli import main
-from rung.planning.cost import activation_bytes, engine_split, forward_flops, peak
+from rung.planning.cost import LOGIT_ROWS, activation_bytes, engine_split, forward_flops, peak
 from rung.planning.plan import PlanConfig, advice, make_plan, read_run, workload
 from rung.planning.shapes import KNOWN, MACHINES, Shape, read_shape, shape_of
 
@@ -143,6 +144,10 @@ def test_planned_memory_is_within_15_percent_of_a_real_runs(tmp_path: Path, esti
     phase, planned = peak(plan.parts)
     assert phase == "learn"
     assert planned == pytest.approx(measured, rel=0.15)
+
+
+def test_logits_are_made_in_pieces_of_the_learners_size() -> None:
+    assert LOGIT_ROWS == CHUNK
 
 
 def test_what_does_not_fit_says_what_to_change(tmp_path: Path) -> None:

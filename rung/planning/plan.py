@@ -1,6 +1,6 @@
 """``rung plan CONFIG``: will it fit, how long will an update take, and what bounds it?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,13 +52,16 @@ def main(config: PlanConfig) -> None:
 
 
 def read_run(path: Path) -> RLConfig:
-    """The RL config in ``path``: a ladder's ppo stage, or a file of its own."""
+    """The RL config in ``path``: a file of its own, or a ladder's ppo stage, with the model that its SFT starts from
+    where SFT has not run yet."""
     from lm.plain_yaml import read_mapping
 
-    if isinstance(read_mapping(path).get("ppo"), dict):
-        config: RLConfig = stage(load(Ladder, path), "ppo")
-        return config
-    return load(RLConfig, path)
+    if not isinstance(read_mapping(path).get("ppo"), dict):
+        return load(RLConfig, path)
+    ladder = load(Ladder, path)
+    run: RLConfig = stage(ladder, "ppo")
+    start = ladder.sft.model.path
+    return run if start is None or Path(run.policy).exists() else replace(run, policy=start)
 
 
 def workload(run: RLConfig, config: PlanConfig) -> Workload:

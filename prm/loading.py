@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lm.config import key
 from lm.errors import UserError, hub_errors
@@ -13,6 +13,7 @@ from prm.labelling import SYMBOLIC
 from prm.scorer import Scorer, StepPRM
 from prm.symbolic import SymbolicPRM
 
+Backend = Literal["transformers", "vllm"]
 SETTINGS = "rung_prm"  # in config.json: {"format", "temperature", "prompt"}, and of an implicit PRM "reference", "beta"
 
 
@@ -24,6 +25,7 @@ class Reading:
         None, "prm.formats.FORMATS: trl, qwen-math-prm, ...; null goes by the model's files and name"
     )
     reference: str | None = key(None, "the model that an implicit PRM was trained from")
+    backend: Backend = key("transformers", "vllm scores token classifiers and Qwen2.5-Math-PRM by vLLM's pooling")
     critiques: int = key(1, "critiques that a generative PRM writes of a solution", low=1)
     critique_tokens: int = key(1024, "longest critique", low=1)
     also: tuple[str, ...] = key((), "further PRMs, for an ensemble: folders, hub names or symbolic")
@@ -41,6 +43,7 @@ def load(
     reference: str | None = None,
     critiques: int = 1,
     critique_tokens: int = 1024,
+    backend: Backend = "transformers",
 ) -> Scorer:
     """The step scorer at ``name`` (folder or hub name), with the tokenizer that lies beside it.
 
@@ -48,7 +51,8 @@ def load(
     (``prm.formats.FORMATS``); a token classifier that says nothing is read as Rung's own. ``prompt`` (with {question}
     in it) is for Rung's formats, ``reference`` the other language model of an implicit PRM; ``critiques``, of at most
     ``critique_tokens`` each, are what a generative one writes of a solution (one: the likeliest; more are drawn).
-    ``tokens`` bounds a batch.
+    ``tokens`` bounds a batch. ``backend="vllm"`` runs a token classifier or Qwen2.5-Math-PRM by vLLM's pooling path,
+    in batches of vLLM's making.
     No code of the checkpoint is ever run. Raises UserError where the files are not what the format needs.
     The name "symbolic" is no model but the check of each step's mathematics (``prm.symbolic``).
     """
@@ -61,6 +65,10 @@ def load(
     prompt = prompt or settings.get("prompt")
     temperature = settings.get("temperature", 1.0)
     tokenizer = load_tokenizer(name)
+    if backend == "vllm":
+        from prm.vllm_scorer import VLLMStepPRM
+
+        return VLLMStepPRM(name, tokenizer, form, dtype=dtype, prompt=prompt, temperature=temperature)
     if form.head == "implicit":
         from prm.implicit import ImplicitPRM
 
@@ -84,7 +92,7 @@ def load_as(reading: Reading, name: str, dtype: DType, tokens: int, prompt: str 
     """``load`` as a config says; with ``reading.also`` the ensemble of them all, each in its own format."""
     first = load(
         name, dtype, tokens, prompt, format=reading.format, reference=reading.reference,
-        critiques=reading.critiques, critique_tokens=reading.critique_tokens,
+        critiques=reading.critiques, critique_tokens=reading.critique_tokens, backend=reading.backend,
     )  # fmt: skip
     if not reading.also:
         return first

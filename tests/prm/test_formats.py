@@ -1,14 +1,12 @@
 """Published formats: ids, positions and scores as straight-line code after each model card works them out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from toy_models import save
+from toy_models import save, save_with_head
 from toy_tokenizers import QUESTION, STEPS, llama3, mistral, qwen
 from transformers import (
     LlamaConfig,
@@ -55,23 +53,6 @@ SIZES = {
 
 def sizes(tokenizer: PreTrainedTokenizerBase, **more: Any) -> dict[str, Any]:
     return SIZES | {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id} | more
-
-
-def save_with_head(
-    trunk: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    head: dict[str, torch.Tensor],
-    **config: Any,
-) -> str:
-    """A checkpoint as authors of a class of their own leave it: trunk under "model.", their head, their code."""
-    tokenizer.save_pretrained(folder)
-    tensors = {f"model.{key}": value.contiguous() for key, value in trunk.state_dict().items()}
-    save_file(tensors | head, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "modeling_theirs.py").write_text(f"open({str(folder / 'was_run')!r}, 'w')\n")
-    their = {"auto_map": {"AutoModel": "modeling_theirs.Theirs", "AutoModelForCausalLM": "modeling_theirs.Theirs"}}
-    (folder / "config.json").write_text(json.dumps(trunk.config.to_dict() | their | config))
-    return str(folder)
 
 
 def our_row(name: str, tokenizer: PreTrainedTokenizerBase, solution: Solution = SOLUTION) -> Row:

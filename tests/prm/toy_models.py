@@ -1,10 +1,13 @@
 """Models and tokenizers small enough for tests, and a policy that is a table."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from lm.checkpoint import save_model
@@ -38,6 +41,23 @@ def toy_classifier(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> PreTrai
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
     save_model(folder, model)
     tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def save_with_head(
+    trunk: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    head: dict[str, torch.Tensor],
+    **config: Any,
+) -> str:
+    """A checkpoint as authors of a class of their own leave it: trunk under "model.", their head, their code."""
+    tokenizer.save_pretrained(folder)
+    tensors = {f"model.{key}": value.contiguous() for key, value in trunk.state_dict().items()}
+    save_file(tensors | head, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "modeling_theirs.py").write_text(f"open({str(folder / 'was_run')!r}, 'w')\n")
+    their = {"auto_map": {"AutoModel": "modeling_theirs.Theirs", "AutoModelForCausalLM": "modeling_theirs.Theirs"}}
+    (folder / "config.json").write_text(json.dumps(trunk.config.to_dict() | their | config))
     return str(folder)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from lm.config import key
+from lm.errors import UserError
 from lm.lora import plain_weights
 from lm.stopping import StopStrings
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn from a model."""
+    """How completions are drawn from a model. Raises UserError for an empty stop string."""
 
     temperature: float = key(1.0, "divides the logits; 0 is greedy", low=0)
     top_p: float = key(1.0, "nucleus: the fewest tokens that have this much probability; 1 keeps all", low=0, high=1)
     max_tokens: int = key(96, "longest completion, in tokens; one that reaches it is cut", low=1)
     n: int = key(1, "completions of each prompt", low=1)
     stop: tuple[str, ...] = key((), "a completion also ends with the token that completes one of these texts")
+
+    def __post_init__(self) -> None:
+        if "" in self.stop:
+            raise UserError("sampling.stop holds an empty text, which every token would complete: take it out")
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,11 @@ def test_completions_end_in_eos_or_at_the_limit(engine: TransformersEngine, prom
             assert len(completion.token_ids) == 10
 
 
+def test_an_empty_stop_string_is_refused_in_a_line() -> None:
+    with pytest.raises(UserError, match=r"^sampling\.stop holds an empty text.*: take it out$"):
+        load(Sampling, None, ["stop=[a,'']"])
+
+
 def test_eos_as_the_last_allowed_token_is_a_stop(engine: TransformersEngine, prompts: list[list[int]]) -> None:
     long = engine.generate(prompts, Sampling(0, max_tokens=30), 0)
     stopped = next(i for i, c in enumerate(long) if c.finish == "stop" and len(c.token_ids) > 1)

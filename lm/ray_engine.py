@@ -98,7 +98,7 @@ class RayEngine:
     ) -> list[Completion]:
         """``sampling.n`` completions a prompt, in the prompts' order, whichever replica they come from."""
         import ray
-        from ray.exceptions import RayActorError
+        from ray.exceptions import ObjectLostError, RayActorError
 
         seeds = request_seeds(seed, len(prompts)) if isinstance(seed, int) else list(seed)
         size = self._shard(len(prompts), sampling.n)
@@ -119,7 +119,7 @@ class RayEngine:
             slot, finished = running.pop(done[0])
             try:
                 answer = ray.get(done[0])
-            except RayActorError as error:
+            except (RayActorError, ObjectLostError) as error:  # the second: its node died with the answer on it
                 if finished is not None:
                     waiting.appendleft(finished)
                 # Nothing is asked of the new one before it has started: others may have room where it has none yet.

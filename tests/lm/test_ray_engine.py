@@ -86,8 +86,12 @@ def test_replicas_answer_as_one_engine_and_a_node_that_dies_costs_nothing(
             cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
             cluster.remove_node(dying, allow_graceful=False)
 
-    same(engine.generate(prompts, DRAWN, 4, kill), wanted)
-    assert engine.deaths >= 1
+    for _ in range(3):  # the replica on that node may have given its last answer before it died
+        killed.clear()
+        same(engine.generate(prompts, DRAWN, 4, kill), wanted)
+        if engine.deaths:
+            break
+    assert engine.deaths
     # Ray may place the new replica on the dead node once more. In a call without a death every replica has answered,
     # the new one with the weights that are newest.
     while engine.deaths:

@@ -176,7 +176,7 @@ def prm_drift(h: History) -> tuple[np.ndarray, Callable[[int], str]]:
         area = h.mean("prm_auc")
         return (
             f"the PRM's AUC against verdicts on fresh samples fell from {area[best[i]]:.2f} to {area[i]:.2f}: the "
-            "policy has left what the PRM was trained on; label fresh samples and train it on them"
+            "policy has left what the PRM was trained on; train it on labelled fresh samples (prm_refresh)"
         )
 
     return fell, text

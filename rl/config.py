@@ -13,11 +13,13 @@ from lm.lora import LoRAConfig
 from lm.models import DType
 from lm.optim import OptimConfig
 from lm.trackers import Tracker
+from prm.labelling import SYMBOLIC
 from prm.loading import Reading
 from prm.problems import ProblemsConfig
 from rl.credit import CreditConfig
 from rl.experience import AdvantageConfig
 from rl.losses import Normaliser, Ratio
+from rl.refresh import RefreshConfig
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class RLConfig:
     prm_optim: OptimConfig = part(
         OptimConfig, "of credit.form=implicit's PRM", lr=1e-4, warmup=5, schedule="constant", weight_decay=0.0
     )
+    prm_refresh: RefreshConfig = part(RefreshConfig, "the PRM's training on fresh rollouts")
     eval_every: int = key(20, "steps between greedy evaluations on held-out problems; 0: never", low=0)
     eval_problems: int = key(300, "validation problems in such an evaluation", low=1)
     guard: ProblemsConfig | None = key(
@@ -137,3 +140,19 @@ def check(config: RLConfig) -> None:
         raise UserError("problems.answers is false and a verdict needs answers: give reward=MODEL, of rung rm")
     if config.critic_trunk == "shared" and config.critic is not None:
         raise UserError("critic names a trunk of its own and critic_trunk is shared: give one of them")
+    if config.prm_refresh.every and processes.sharded():
+        raise UserError("prm_refresh trains a PRM that each process holds whole: launch without FSDP")
+    if config.prm_refresh.every:
+        instead = {
+            "prm=symbolic": config.prm == SYMBOLIC,
+            "reading.also": bool(config.reading.also),
+            "prover": config.prover is not None,
+            "reward": config.reward is not None,
+            "credit.form=implicit": config.credit.form == "implicit",
+            "staleness": config.staleness > 0,
+        }
+        if given := [name for name, is_given in instead.items() if is_given]:
+            raise UserError(
+                f"prm_refresh trains the one PRM that this process has loaded, and with {given[0]} there is none: "
+                "leave prm_refresh.every at 0"
+            )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lm import processes
 from lm.engines import EngineConfig
@@ -36,6 +36,7 @@ from rl.kl import KLController
 from rl.learn import Learner, Refusals, backward, clear_gradients, mean_metrics, minibatches, ptx_backward, update
 from rl.losses import Metrics
 from rl.metrics import reward_metrics, rollout_metrics
+from rl.refresh import Refresh
 from verifiers.solution import Example
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def train(config: RLConfig) -> None:
     judges = {}
     if isinstance(actor.prm, ImplicitPRM):
         judges["prm"] = Learner(actor.prm.policy, make_optimizer(actor.prm.policy, config.prm_optim), config.prm_optim)
+    refresh = None
+    if config.prm_refresh.every:
+        refresh = Refresh(actor.prm, config.prm_refresh, seed=config.seed, micro_tokens=config.micro_tokens)
     beta = KLController(config.advantage.kl_coefficient, config.advantage.kl_target, config.advantage.kl_horizon)
     count, refusals = Counter(), Refusals(config.folder, config.max_skipped)
 
@@ -71,6 +75,8 @@ def train(config: RLConfig) -> None:
     run.track(count=count, beta=beta, refusals=refusals)
     if ahead is not None:
         run.track(ahead=ahead)
+    if refresh is not None:
+        run.track(refresh=refresh)
     watch = Watch(run.folder)
     for name, learner in (learners | judges).items():
         run.track(**{name: learner.model})
@@ -94,6 +100,9 @@ def train(config: RLConfig) -> None:
             with run.timer("judge"):
                 judged = outcome_backward(actor.prm, [r.solution for r in rollouts], verdicts)
                 judged |= update(judges, judged, step, config.steps)
+        if refresh is not None:  # so does a PRM that is to stay right about what the policy writes
+            with run.timer("refresh"):
+                judged = refresh(step, config.steps, [r.solution for r in rollouts])
 
         # credit: rewards on tokens, then advantages
         with run.timer("credit"):
@@ -147,10 +156,12 @@ def train(config: RLConfig) -> None:
             break
     if ahead is not None:
         ahead.close()
+    models: dict[str, Any] = {"model": (policy, tokenizer)}
     if critic is not None and config.critic_trunk == "separate":
-        run.finish(model=(policy, tokenizer), critic=critic)
-    else:
-        run.finish(model=(policy, tokenizer))
+        models["critic"] = critic
+    if refresh is not None:
+        models["prm"] = (refresh.whole(config.prm, config.dtype), refresh.prm.tokenizer)
+    run.finish(**models)
 
 
 def load_policy(config: RLConfig, device: "torch.device") -> "tuple[PreTrainedModel, PreTrainedModel]":

@@ -146,6 +146,7 @@ def check(config: RLConfig) -> None:
         instead = {
             "prm=symbolic": config.prm == SYMBOLIC,
             "reading.also": bool(config.reading.also),
+            "reading.backend=vllm": config.reading.backend == "vllm",
             "prover": config.prover is not None,
             "reward": config.reward is not None,
             "credit.form=implicit": config.credit.form == "implicit",

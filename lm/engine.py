@@ -64,8 +64,10 @@ class Engine(Protocol):
     ) -> list[Completion]: ...
 
 
-def request_seeds(seed: int, count: int) -> list[int]:
-    """A seed below 2^63 for each of a call's prompts; the first ones stay the same when more are asked for."""
+def request_seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    """A seed for each of a call's prompts: those given, or of one number (below 2^63, the same as count grows)."""
+    if not isinstance(seed, int):
+        return list(seed)
     return [int(s) >> 1 for s in np.random.SeedSequence(seed % 2**64).generate_state(count, np.uint64)]
 
 
@@ -93,7 +95,7 @@ class TransformersEngine:
     ) -> list[Completion]:
         from lm.decoding import decoding
 
-        seeds = request_seeds(seed, len(prompts)) if isinstance(seed, int) else seed
+        seeds = request_seeds(seed, len(prompts))
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         found: list[list[Completion]] = [[] for _ in prompts]
         per_batch = max(1, self.batch // sampling.n)

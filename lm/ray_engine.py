@@ -100,7 +100,7 @@ class RayEngine:
         import ray
         from ray.exceptions import ObjectLostError, RayActorError
 
-        seeds = request_seeds(seed, len(prompts)) if isinstance(seed, int) else list(seed)
+        seeds = request_seeds(seed, len(prompts))
         size = self._shard(len(prompts), sampling.n)
         waiting = deque(range(0, len(prompts), size))
         found: dict[int, list[Completion]] = {}

@@ -112,8 +112,7 @@ class VLLMEngine:
 
 def prompt_seeds(seed: int | Sequence[int], prompts: int) -> list[int]:
     """A seed for each prompt, far from the others: vLLM seeds the n completions of one with it, the next and so on."""
-    seeds = request_seeds(seed, prompts) if isinstance(seed, int) else seed
-    return [request_seeds(one, 1)[0] for one in seeds]
+    return [request_seeds(one, 1)[0] for one in request_seeds(seed, prompts)]
 
 
 def check_room(prompts: Sequence[Sequence[int]], context: int) -> None:

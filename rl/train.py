@@ -138,7 +138,6 @@ def train(config: RLConfig) -> None:
         spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
         if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
             with run.timer("evaluate"):
-                actor.engine.load_weights(policy)
                 metrics |= measure(actor.engine, tokenizer, policy, held_out, config)
         line = run.log(
             step,

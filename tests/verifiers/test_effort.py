@@ -25,11 +25,12 @@ COSTLY = [
 
 @pytest.mark.parametrize("text", COSTLY, ids=lambda text: text[:24])
 @pytest.mark.parametrize("pair", ["1\\pm({})|1\\pm({}+0)", "x<{}|x<{}+0", "{}, 1|1, 2, {}"])
-def test_costly_texts_end_soon(text: str, pair: str) -> None:
+def test_costly_texts_end_soon(text: str, pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effort, "SECONDS", 60.0)  # the count alone ends them, in at most 0.08 s on an idle machine
     a, b = pair.replace("{}", text).split("|")
     start = time.process_time()
     decide(a, b)
-    assert time.process_time() - start < 0.25
+    assert time.process_time() - start < 0.5
 
 
 def test_the_count_does_not_depend_on_what_was_compared_before(monkeypatch: pytest.MonkeyPatch) -> None:

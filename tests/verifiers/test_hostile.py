@@ -1,11 +1,9 @@
 """Model text is hostile: whatever it is, a verdict soon, and never a match that was not earned."""
 
-import gc
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,15 +47,6 @@ HOSTILE = [
 ]  # fmt: skip
 
 GOLDS = ["5", "\\sqrt{2}", "x^2+1", "(1,2)", "\\{1,2\\}", "B", "[0,1)", "hello", "1 \\pm \\sqrt{2}"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _a_heap_of_its_own() -> Iterator[None]:
-    """A sweep of all that a test session has loaded takes half a second, which is not the verifier's time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))

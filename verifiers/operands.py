@@ -283,5 +283,7 @@ def numeral(digits: str) -> Node:
     if exponent and abs(int(exponent)) > MAX_TENS:
         raise Unreadable("a power of ten beyond the limit")
     whole, _, part = mantissa.partition(".")
+    if "." in part:
+        raise Unreadable("a number with two decimal points")
     value = Fraction(int((whole + part) or "0"), 10 ** len(part))
     return number(value * Fraction(10) ** int(exponent) if exponent else value)

@@ -1,5 +1,6 @@
 """Numbers with units, angles and times of day, read from the parser's tokens."""
 
+import re
 from typing import TYPE_CHECKING
 
 from verifiers.nodes import Node, Unreadable, number
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from verifiers.parse import Parser
 
 MAX_MEASURES = 6  # in "5 ft 3 in"
+_NUMBER = re.compile(r"\d[\d.]*")
 
 
 def clock(parser: "Parser", parts: list[Node]) -> Node | None:
@@ -100,14 +102,22 @@ def _with_unit(value: Node, words: list[str]) -> Node:
 
 
 def _mixed_units(value: Node, words: list[str]) -> Node | None:
-    """ "1 hour 30 minutes": the words after the first number hold further numbers with units."""
-    cut = next((i for i in range(1, len(words)) if words[i].isdigit() and words[i - 1] != "^"), None)
-    if cut is None:
+    """ "1 hour 30 minutes": the words after the first number hold further numbers with units.
+
+    "5 miles per 2 hours" and "5 (of 7)" are 5 of something.  Raises ``Unreadable`` where the further number is none of
+    these, "5 eggs 7 cows", "1 in 5": what the whole is worth is not told.
+    """
+    words = " ".join(words).split()
+    cut = next((i for i, word in enumerate(words) if _NUMBER.fullmatch(word) and words[max(i - 1, 0)] != "^"), None)
+    if cut is None or {"per", "/", "every", "("} & set(words[:cut]):
         return None
     if sum(word.isdigit() for word in words) > MAX_MEASURES:
         raise Unreadable("a quantity of many units")
     rest = _with_unit(numeral(words[cut]), words[cut + 1 :])
-    return summed((Node("unit", (value,), " ".join(words[:cut])), rest))
+    whole = summed((Node("unit", (value,), " ".join(words[:cut])), rest)) if cut else None
+    if whole is None:
+        raise Unreadable("a second number among the words")
+    return whole
 
 
 def summed(parts: tuple[Node, ...]) -> Node | None:

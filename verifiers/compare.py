@@ -15,6 +15,7 @@ from verifiers.shape import (
     composite,
     coordinates,
     core,
+    counted,
     different_names,
     entries,
     is_collection,
@@ -100,7 +101,7 @@ class Comparison:
             return self.value(value_a, value_b)
         kinds = {kind_a, kind_b}
         if opposed(kind_a, kind_b):
-            return self.differ(f"{kind_a} and {kind_b} are opposites")
+            return self.differ(f"{kind_a} and {kind_b} exclude each other")
         if any(kind.startswith("%") for kind in kinds):
             return self.same_percent(value_a, value_b, kind_a[:1], kind_b[:1])
         if "°" in kinds:
@@ -223,7 +224,7 @@ class Comparison:
         """Solutions in any order, named ("x = 2, y = 3") or not; a bare list may also stand for a tuple, in order."""
         self.note("structure")
         a, b = (coordinates(a) if b.op == "list" else a), (coordinates(b) if a.op == "list" else b)
-        items_a, items_b = self.distinct(a), self.distinct(b)
+        items_a, items_b = counted(self.distinct(a), self.distinct(b))
         named_a, named_b = names(items_a), names(items_b)
         if items_a and items_b and bool(named_a) != bool(named_b) and not self.policy.names_optional:
             return self.differ("only one names its values")
@@ -267,8 +268,7 @@ class Comparison:
         return inner
 
     def distinct(self, node: Node) -> list[Item]:
-        """The solutions that a node lists, each once: "15 39/40 or 639/40" is one; but "75, 75" stays two, for it is no
-        set, and so do equal values of names ("p = 5, q = 2; p = 7, q = 2")."""
+        """The solutions that a node lists, each once ("15 39/40 or 639/40"); "75, 75" stays two, as do p = q = 2."""
         listed = items(node)
         if len(listed) > MAX_ITEMS:
             return list({item_key(item): item for item in listed}.values())

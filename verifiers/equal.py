@@ -64,7 +64,9 @@ _LOWER = re.compile(r"\([a-j]\)\.?")
 _LETTERS = re.compile(r"\(?[A-J]\)?(?:\W*(?:,|;|&|\band\b)\W*\(?[A-J]\)?)+|[A-J]{2,6}")  # "A, B and D", "ABD"
 _ANOTHER = re.compile(r"(?:and|or|,|&|/)?\s*\(?[A-J]\)?(?:$|[.,;:)]|\s(?:and|or)\b)|(?:and|or)\b")  # "(A) and (B)"
 _MINUS = re.compile(r"[-−]\W*(?:\\boxed)?\W*$")
-_SIGNS = re.compile(r"[\\^_{}<>=+*/()\[\]|\u0300-\u036f\u20d0-\u20ff-]|\d[^\w\s]+\d|\d\W*\?")  # mathematics, not words
+_SIGNS = re.compile(  # mathematics, not words
+    r"[\\^_{}<>=+*/()\[\]|\u0300-\u036f\u20d0-\u20ff-]|\d[^\w\s]+\d|\d\W*\?|(?<!['\d.,])[\d.,]+'"
+)
 _STYLE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|rm|bf)\s*\{([^{}]*)\}")
 
 

@@ -88,6 +88,10 @@ def _with_unit(value: Node, words: list[str]) -> Node:
     while words and words[0].lower() in MULTIPLIERS:
         value = Node("mul", (value, number(MULTIPLIERS[words[0].lower()])))
         words = words[1:]
+    if words[-2:] == ["below", "zero"]:
+        value, words = Node("neg", (value,)), words[:-2]
+    if words in (["squared"], ["cubed"]):
+        value, words = Node("pow", (value, number(2 if words == ["squared"] else 3))), []
     if not words:
         return value
     mixed = _mixed_units(value, words)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from verifiers.nodes import HALF, ZERO, Node, key, number, rewrite, symbols, walk
 from verifiers.quantities import summed
 from verifiers.scalar import exact, same_value
+from verifiers.units import measure
 from verifiers.words import OPPOSITES, UNITS
 
 Item = tuple[str | None, Node]  # a solution and, for "x = 2", its name
@@ -192,6 +193,17 @@ def names(items: list[Item]) -> list[str]:
     """The names, if every item has one; a name in front of a list ("a = 4, -8, -10") names nothing by itself."""
     names = [name for name, _ in items]
     return [name for name in names if name is not None] if None not in names else []
+
+
+def counted(left: list[Item], right: list[Item]) -> tuple[list[Item], list[Item]]:
+    """ "5 boys, 3 girls" beside "3 boys, 5 girls": what is counted names the values, if both sides count the same."""
+    sides: list[list[Item]] = []
+    for side in (left, right):
+        if not all(name is None and value.op == "unit" and measure(str(value.value)) is None for name, value in side):
+            return left, right
+        sides.append([(plain_words(str(value.value)), value) for _, value in side])
+    counting, others = (sorted(names(side)) for side in sides)
+    return (sides[0], sides[1]) if counting == others else (left, right)
 
 
 def different_names(left: list[Item], right: list[Item]) -> bool:

@@ -51,7 +51,7 @@ OPPOSITES = tuple(
     for pair in vocabulary(
         "increase/decrease left/right up/down north/south east/west above/below profit/loss gain/loss more/less "
         "more/fewer before/after faster/slower clockwise/counterclockwise taller/shorter older/younger inside/outside "
-        "upward/downward increased/decreased"
+        "upward/downward increased/decreased square/cubic noon/midnight clockwise/anticlockwise"
     )
 )
 

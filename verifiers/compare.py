@@ -11,7 +11,7 @@ from verifiers.shape import (
     ORDER,
     Item,
     all_equal,
-    as_ratio,
+    beside_a_time,
     composite,
     coordinates,
     core,
@@ -66,7 +66,7 @@ class Comparison:
         if a == b:
             return True
         if (a.op == "clock") != (b.op == "clock"):
-            a, b = as_ratio(a), as_ratio(b)
+            a, b = beside_a_time(a, b), beside_a_time(b, a)
         if "text" in (a.op, b.op):
             return self.same_text(a, b)
         if a.op == b.op and a.op in ("base", "clock"):

@@ -117,6 +117,8 @@ def _mixed_units(value: Node, words: list[str]) -> Node | None:
         return None
     if sum(word.isdigit() for word in words) > MAX_MEASURES:
         raise Unreadable("a quantity of many units")
+    if cut and [word.lower() for word in words[:cut]] == ["to"] and len(words) == 2:
+        return Node("ratio", (value, numeral(words[1])))
     rest = _with_unit(numeral(words[cut]), words[cut + 1 :])
     whole = summed((Node("unit", (value,), " ".join(words[:cut])), rest)) if cut else None
     if whole is None:

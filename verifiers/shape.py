@@ -21,8 +21,12 @@ def plain_words(text: str) -> str:
     return " ".join(kept or words)
 
 
-def as_ratio(node: Node) -> Node:
-    """ "11:21" beside anything but a time is a ratio."""
+def beside_a_time(node: Node, other: Node) -> Node:
+    """ "3 pm" beside "3:00 pm" is a time, and "11:21" beside anything but a time is a ratio."""
+    half = str(node.value).lower().replace(".", "") if node.op == "unit" and other.op == "clock" else ""
+    hour = exact(node.args[0]) if half in ("am", "pm") else None
+    if hour is not None and hour in range(1, 13):
+        return Node("clock", (node.args[0], ZERO), (int(hour) % 12 * 60 + 720 * (half == "pm"), half))
     bare = node.op == "clock" and isinstance(node.value, tuple) and not node.value[1]
     return Node("ratio", node.args) if bare and node.args[1] != ZERO else node
 

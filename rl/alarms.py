@@ -237,6 +237,26 @@ def capability_loss(h: History) -> tuple[np.ndarray, Callable[[int], str]]:
     return guard < first - 0.1, text
 
 
+def forgetting(h: History) -> tuple[np.ndarray, Callable[[int], str]]:
+    """Each token of the worked solutions that SFT taught is half as unlikely again (0.4 nats), while the reward rises.
+
+    Runs that only got better, from 12% right to 55%, went up by 0.3; one that hacked its PRM, by 0.7.
+    """
+    loss, reward, error = h.column("val_loss"), h.mean("reward"), h.error("reward")
+    measured, known = np.isfinite(loss), np.isfinite(reward)
+    first, start = float(loss[measured.argmax()]), int(known.argmax())
+    rose = reward - h.start("reward") > 2 * np.hypot(error, error[start])
+
+    def text(i: int) -> str:
+        return (
+            f"the SFT loss rose from {first:.2f} to {loss[i]:.2f} nats a token while the reward rose from "
+            f"{reward[start]:.2f} to {reward[i]:.2f}: the policy is paid for leaving what it was taught; raise "
+            "advantage.kl_coefficient or mix worked solutions in (ptx_coefficient)"
+        )
+
+    return (loss > first + 0.4) & rose, text
+
+
 RULES: dict[str, Rule] = {
     "step inflation": step_inflation,
     "length inflation": length_inflation,
@@ -248,6 +268,7 @@ RULES: dict[str, Rule] = {
     "no signal": silent_groups,
     "truncation": truncation,
     "capability loss": capability_loss,
+    "forgetting": forgetting,
 }
 
 

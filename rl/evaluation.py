@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Validation problems, the worked solutions among them as token ids, and the guard's problems (perhaps none)."""
+    """Validation problems, the guard's problems (perhaps none), and worked solutions as token ids: those of the first,
+    or where they have none (as the prompts of RLHF), of the guard's."""
 
     problems: list[Problem]
     worked: list[Pair]
@@ -32,8 +33,8 @@ class HeldOut:
 def load_held_out(config: RLConfig, tokenizer: "PreTrainedTokenizerBase") -> HeldOut:
     examples = load_problems(config.problems, "validation", config.eval_problems, stream=4)
     guard = load_problems(config.guard, "validation", config.eval_problems, stream=4) if config.guard else []
-    texts = [(e.problem.question, e.solution) for e in examples if e.solution]
-    worked = encode_pairs(tokenizer, texts, config.prompt)
+    texts, others = ([(e.problem.question, e.solution) for e in some if e.solution] for some in (examples, guard))
+    worked = encode_pairs(tokenizer, texts or others, config.prompt)
     return HeldOut([e.problem for e in examples], worked, [e.problem for e in guard])
 
 

@@ -142,6 +142,27 @@ def test_capability_loss() -> None:
     assert "fell from 50% to 35%" in alarm.text
 
 
+HACKED = [3.01, 2.68, 2.76, 2.6, 2.57, 3.16, 2.52, 2.69, 2.76, 3.26, 3.13, 2.96, 3.21, 2.87, 2.83, 4.43, 4.27, 4.87,
+          4.9, 4.37, 5.69, 5.4, 5.91, 5.54]  # fmt: skip
+REMEDIED = [-0.64, -0.65, -0.45, -0.81, -0.59, -0.54, -0.62, -0.49, -0.73, -0.23, -0.65, -0.18, -0.4, -0.28, -0.24,
+            0.14, -0.26, -0.2, -0.24, -0.38, -0.13, 0.27, 0.01, 0.18]  # fmt: skip
+
+
+def measured(rewards: list[float], losses: dict[int, float]) -> list[Row]:
+    found = [{"step": i, "reward": reward} for i, reward in enumerate(rewards)]
+    return [row | ({"val_loss": losses[row["step"]]} if row["step"] in losses else {}) for row in found]
+
+
+def test_forgetting_in_the_runs_of_the_hacking_benchmark() -> None:
+    """As they were measured: configs/rl/hack.yaml raises it, and the same with the remedy does not."""
+    lost = {0: 0.148, 8: 0.313, 16: 0.65, 23: 0.882}
+    [alarm] = alarms(measured(HACKED, lost))
+    assert (alarm.name, alarm.step) == ("forgetting", 16)
+    assert "the SFT loss rose from 0.15 to 0.65 nats a token while the reward rose from 2.75 to 3.37: " in alarm.text
+    assert alarms(measured(REMEDIED, {0: 0.147, 8: 0.246, 16: 0.344, 23: 0.458})) == []
+    assert alarms(measured([2.7, 3.1] * 12, lost)) == []  # worse at what it was taught, and paid no better for it
+
+
 def bad() -> list[Row]:
     """Everything at once."""
     made = rows(

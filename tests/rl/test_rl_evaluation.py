@@ -1,6 +1,9 @@
 """What a run measures on problems that it does not train on."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +28,19 @@ def test_held_out_problems_and_the_guard_share_no_question_with_training(
     assert len(held_out.problems) == len(held_out.guard) == len(held_out.worked) == 5
     assert not {p.question for p in held_out.problems} & {p.question for p in held_out.guard}
     assert load_held_out(configure("unguarded"), tokenizer).guard == []
+
+
+def test_prompts_without_worked_solutions_are_guarded_by_those_of_the_guard(
+    configure: Callable[..., RLConfig], tokenizer: "PreTrainedTokenizerBase", tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"question": f"Say {i}."}) + "\n" for i in range(40)))
+    prompts = ProblemsConfig(source=str(tmp_path / "prompts.jsonl"), answers=False)
+    guard = ProblemsConfig(families=("nested",), levels=(1,))
+    config = configure("rlhf", problems=prompts, guard=guard, eval_problems=5)
+    held_out = load_held_out(config, tokenizer)
+    assert held_out.worked == load_held_out(replace(config, problems=guard), tokenizer).worked
+    assert len(held_out.worked) == 5
+    assert load_held_out(replace(config, guard=None), tokenizer).worked == []
 
 
 def test_what_is_measured(

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from lm.vllm_server import VLLMServer
 
+# Keys that say where an engine runs and with how much, and not what it samples: a resumed run may have others.
+PLACEMENT = (
+    "url", "python", "arguments", "cache_gib", "memory", "replicas", "cluster", "replica_cpus", "replica_gpus", "sleep",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class EngineConfig:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm import checkpoint, plain_yaml, processes, provenance
 from lm import config as configs
+from lm.engines import PLACEMENT
 from lm.errors import UserError
 from lm.progress import Bar, Shown, progress
 from lm.signals import stop_signals
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MAY_CHANGE", "Run", "progress", "read_metrics", "read_timing"]
 
-MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"})
+MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"}) | {
+    f"{section}.{name}" for section in ("engine", "prover_engine") for name in PLACEMENT
+}
 _METRICS, _TIMING, _CHECKPOINTS, _LOCK = "metrics.jsonl", "timing.jsonl", "checkpoints", ".lock"
 _CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
 _GO_ON = "mend that, then resume=true goes on"

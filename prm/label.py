@@ -31,7 +31,6 @@ Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
 _BY_POLICY = (MONTE_CARLO, OMEGA)
 _DEAR = (MONTE_CARLO, OMEGA, JUDGE)
 _MAY_CHANGE = MAY_CHANGE | {f"judge.{name}" for name in MANNERS}
-_MAY_CHANGE |= {f"engine.{name}" for name in ("url", "python", "arguments", "cache_gib", "memory")}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ class Reading:
         None, "prm.formats.FORMATS: trl, qwen-math-prm, ...; null goes by the model's files and name"
     )
     reference: str | None = key(None, "the model that an implicit PRM was trained from")
-    backend: Backend = key("transformers", "vllm scores token classifiers and Qwen2.5-Math-PRM by vLLM's pooling")
+    backend: Backend = key(
+        "transformers", "vllm: token classifiers and Qwen2.5-Math-PRM by pooling; the critiques of a generative PRM"
+    )
     critiques: int = key(1, "critiques that a generative PRM writes of a solution", low=1)
     critique_tokens: int = key(1024, "longest critique", low=1)
     also: tuple[str, ...] = key((), "further PRMs, for an ensemble: folders, hub names or symbolic")
@@ -52,7 +54,7 @@ def load(
     in it) is for Rung's formats, ``reference`` the other language model of an implicit PRM; ``critiques``, of at most
     ``critique_tokens`` each, are what a generative one writes of a solution (one: the likeliest; more are drawn).
     ``tokens`` bounds a batch. ``backend="vllm"`` runs a token classifier or Qwen2.5-Math-PRM by vLLM's pooling path,
-    in batches of vLLM's making.
+    in batches of vLLM's making, and writes a generative one's critiques, which transformers then reads.
     No code of the checkpoint is ever run. Raises UserError where the files are not what the format needs.
     The name "symbolic" is no model but the check of each step's mathematics (``prm.symbolic``).
     """
@@ -65,7 +67,7 @@ def load(
     prompt = prompt or settings.get("prompt")
     temperature = settings.get("temperature", 1.0)
     tokenizer = load_tokenizer(name)
-    if backend == "vllm":
+    if backend == "vllm" and not form.layout.startswith("critique"):
         from prm.vllm_scorer import VLLMStepPRM
 
         return VLLMStepPRM(name, tokenizer, form, dtype=dtype, prompt=prompt, temperature=temperature)
@@ -78,12 +80,14 @@ def load(
         policy, frozen = (load_causal_lm(n, dtype).to(default_device()) for n in (name, other))  # type: ignore[arg-type]
         return ImplicitPRM(policy, frozen, tokenizer, form, prompt=prompt, tokens=tokens, temperature=temperature)
     if form.layout.startswith("critique"):
-        from lm.engine import Sampling, TransformersEngine
+        from lm.engine import Sampling
+        from lm.engines import EngineConfig, open_engine
         from prm.generative import GenerativePRM
 
         model = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]
         sampling = Sampling(temperature=0.0 if critiques == 1 else 0.8, max_tokens=critique_tokens, n=critiques)
-        engine = TransformersEngine(model, tokenizer, 32)
+        writer = EngineConfig(backend, memory=0.45)  # beside the weights that read what it has written
+        engine = open_engine(writer, name, tokenizer, dtype=dtype, batch=32, model=model)
         return GenerativePRM(model, tokenizer, form, engine, sampling=sampling, tokens=tokens, temperature=temperature)
     return _step_prm(name, form, tokenizer, dtype, prompt=prompt, tokens=tokens, temperature=temperature)
 

@@ -42,6 +42,7 @@ class RLConfig:
         None, "a policy whose roll-outs from each step (c/N) take the PRM's place, for credit.form=progress"
     )
     prover_rollouts: int = key(4, "N: roll-outs of the prover from each step", low=1)
+    prover_engine: EngineConfig = part(EngineConfig, "what samples them")
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
     lora: LoRAConfig = part(LoRAConfig, "of the policy and of a critic or implicit PRM with a trunk of its own")
     gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")

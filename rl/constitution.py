@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from lm.chat import MANNERS, ChatConfig, Cost, Messages, ask, ask_all, cost_of
 from lm.checkpoint import write_atomic, write_json
 from lm.config import key, part
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, load_tokenizer
 from lm.run import MAY_CHANGE, Run
 from lm.tokenizer import encode, prompt_text, token_ends
 from lm.torch_setup import prepare_torch
@@ -59,6 +60,7 @@ class ConstitutionConfig:
     dtype: DType = key("float32", "precision of the policy; bfloat16 for GPUs")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     batch_prompts: int = key(64, "prompts a batch; a run resumes at a batch", low=1)
+    engine: EngineConfig = part(EngineConfig, "what the policy writes with")
     engine_batch: int = key(128, "sequences sampled at once", low=1)
     seed: int = key(0, "of the principles and the sampling")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
@@ -77,8 +79,9 @@ class LocalWriter:
 
     def __init__(self, config: ConstitutionConfig) -> None:
         self.tokenizer = load_tokenizer(config.policy)
-        policy = load_causal_lm(config.policy, config.dtype).to(default_device())  # type: ignore[arg-type]
-        self.engine = TransformersEngine(policy, self.tokenizer, config.engine_batch)
+        self.engine = open_engine(
+            config.engine, config.policy, self.tokenizer, dtype=config.dtype, batch=config.engine_batch
+        )
         self.sampling, self.prompt = replace(config.sampling, n=1), config.prompt
 
     def write(self, conversations: Sequence[Messages], seed: int) -> tuple[list[str | None], Cost]:

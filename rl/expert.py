@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from lm.checkpoint import write_atomic
 from lm.config import key, part
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
 from lm.lora import LoRAConfig
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer, make_trainable
@@ -51,6 +52,7 @@ class ExpertConfig:
     most: int = key(4, "different solutions of one problem that a round learns from, at most", low=1)
     carry: bool = key(False, "also learn from what the rounds before have kept")
     restart: bool = key(False, "fine-tune from the start in each round (ReST-EM), not from the round before")
+    engine: EngineConfig = part(EngineConfig, "what samples the solutions")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     lora: LoRAConfig = part(LoRAConfig)
     gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
@@ -72,7 +74,9 @@ def train(config: ExpertConfig) -> None:
     policy.train()
     prm = load_prm(config.prm, config.dtype, prompt=config.prompt) if config.prm is not None else None
     problems = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(
+        config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
+    )
     optimizer = make_optimizer(policy, config.fit.optim)
     run = Run.open(config.folder, config, verb="expert", resume=config.resume, overwrite=config.overwrite)
     run.track(policy=policy, optimizer=optimizer)
@@ -83,6 +87,8 @@ def train(config: ExpertConfig) -> None:
         number, within = divmod(step, config.fit.steps)
         metrics: dict[str, float] = {"round": number}
         if within == 0:
+            with run.timer("weights"):
+                engine.load_weights(policy)
             with run.timer("sample"):
                 chosen = draw(problems, config.problems_per_round, config.seed, number)
                 seed = config.seed * 1_000_003 + number

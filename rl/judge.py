@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lm import processes
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import open_engine
 from lm.models import load_causal_lm, load_tokenizer, make_trainable
 from prm.formats import FORMATS
 from prm.implicit import ImplicitPRM, cumulative_rewards
@@ -41,9 +42,10 @@ def step_judge(
         form = FORMATS["rung-implicit"]
         return ImplicitPRM(model, reference, tokenizer, form, prompt=config.prompt, tokens=config.micro_tokens)
     if config.prover is not None:
-        prover = load_causal_lm(config.prover, config.dtype).to(reference.device)  # type: ignore[arg-type]
         prover_tokenizer = load_tokenizer(config.prover)
-        engine = TransformersEngine(prover, prover_tokenizer, config.engine_batch)
+        engine = open_engine(
+            config.prover_engine, config.prover, prover_tokenizer, dtype=config.dtype, batch=config.engine_batch
+        )
         sampling = Sampling(max_tokens=config.sampling.max_tokens, n=config.prover_rollouts)
         return Prover(Roller(engine, prover_tokenizer, sampling, config.prompt), config.seed)
     return load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)

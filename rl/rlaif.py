@@ -12,7 +12,8 @@ import numpy as np
 
 from lm.chat import MANNERS
 from lm.config import key, part
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
@@ -45,6 +46,7 @@ class RLAIFConfig(PreferenceLoss):
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     sampling: Sampling = part(Sampling, "how responses are drawn; those of a prompt are compared two by two", n=2)
     problems_per_step: int = key(32, "prompts answered in each step", low=1)
+    engine: EngineConfig = part(EngineConfig, "what samples the responses")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     steps: int = key(100, "rounds of sampling, judging and learning", low=1)
     epochs: int = key(2, "updates on the verdicts of a step, each on all of them", low=1)
@@ -66,7 +68,9 @@ def train(config: RLAIFConfig) -> None:
     tokenizer = load_tokenizer(config.policy)
     policy, reference = (load_causal_lm(config.policy, config.dtype).to(device) for _ in range(2))  # type: ignore[arg-type]
     prompts = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(
+        config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
+    )
     optimizer, spent = make_optimizer(policy, config.optim), Spent()
     run = Run.open(
         config.folder,
@@ -83,6 +87,8 @@ def train(config: RLAIFConfig) -> None:
         config.steps, save_every=config.save_every, label="RLAIF", show=["loss", "decided", "requests"]
     ):
         # act
+        with run.timer("weights"):
+            engine.load_weights(policy)
         with run.timer("sample"):
             asked = draw(prompts, config.problems_per_step, config.seed, step)
             seed = config.seed * 1_000_003 + step

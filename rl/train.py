@@ -57,7 +57,9 @@ def train(config: RLConfig) -> None:
     held_out = load_held_out(config, tokenizer)
     worked = worked_pairs(tokenizer, examples, config) if config.ptx_coefficient else []
     ahead = Ahead(config) if config.staleness else None
-    here = config if ahead is None else replace(config, engine=EngineConfig())  # which then only evaluates
+    here = config
+    if ahead is not None:  # the actor of this process then only evaluates
+        here = replace(config, engine=EngineConfig(), prover_engine=EngineConfig())
     actor = Actor(here, tokenizer, problems, policy, reference)
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
     if critic is not None:

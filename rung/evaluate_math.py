@@ -11,9 +11,10 @@ import numpy as np
 
 from lm.checkpoint import write_atomic, write_json
 from lm.config import key, part
-from lm.engine import Completion, Engine, Sampling, TransformersEngine
+from lm.engine import Completion, Engine, Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, load_tokenizer
 from lm.run import MAY_CHANGE, Run
 from lm.tokenizer import encode, token_ends
 from lm.torch_setup import prepare_torch
@@ -47,6 +48,7 @@ class MathConfig:
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     aggregate: Aggregation = key("min", "how step scores become a solution's score")
     batch_problems: int = key(64, "problems a batch; a run resumes at a batch", low=1)
+    engine: EngineConfig = part(EngineConfig, "what samples")
     engine_batch: int = key(128, "sequences sampled at once", low=1)
     verify_workers: int = key(1, "processes that verify, 0: this one; a slow comparison then ends alone", low=0)
     dtype: DType = key("float32", "precision of the models; bfloat16 for GPUs")
@@ -79,9 +81,7 @@ def evaluate_math(config: MathConfig) -> dict[str, Any]:
     ]
     prepare_torch(config.seed, config.threads)
     tokenizer = load_tokenizer(config.policy)
-    policy = load_causal_lm(config.policy, config.dtype)
-    policy.to(default_device())  # type: ignore[arg-type]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     prm = load_as(config.reading, config.prm, config.dtype, 16384, None) if config.prm is not None else None
     may_change = MAY_CHANGE | {"threads", "engine_batch", "verify_workers"}
     run = Run.open(

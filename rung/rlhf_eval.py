@@ -10,7 +10,8 @@ import numpy as np
 
 from lm.checkpoint import write_atomic, write_json
 from lm.config import key, part, to_yaml
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from lm.torch_setup import prepare_torch
 from prm.problems import ProblemsConfig, load_problems
@@ -42,6 +43,7 @@ class RLHFEvalConfig:
     problems: ProblemsConfig = part(ProblemsConfig)
     count: int = key(300, "test problems of the capability guard and of the sycophancy probe", low=1)
     sampling: Sampling = part(Sampling, "how held-out prompts are answered; problems are, greedily")
+    engine: EngineConfig = part(EngineConfig, "what samples")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     micro_tokens: int = key(8192, "padded tokens a forward pass: memory, not results", low=1)
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
@@ -110,7 +112,7 @@ def evaluate(config: RLHFEvalConfig) -> dict[str, Any]:
 def measure(path: str, prompts: Sequence[str], problems: Sequence[Problem], config: RLHFEvalConfig) -> Measured:
     """One policy's responses, and its answers to the problems, plainly and behind an opinion."""
     tokenizer = load_tokenizer(path)
-    engine = TransformersEngine(_load(path, config), tokenizer, config.engine_batch)
+    engine = open_engine(config.engine, path, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     asked = [Problem(str(i), prompt, "") for i, prompt in enumerate(prompts)]
     one = replace(config.sampling, n=1)
     drawn = sample_solutions(engine, tokenizer, asked, one, config.seed, config.prompt)

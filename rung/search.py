@@ -9,8 +9,9 @@ import numpy as np
 
 from lm.checkpoint import write_atomic, write_json
 from lm.config import key, part, to_yaml
-from lm.engine import Sampling, TransformersEngine
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
+from lm.models import DType, load_tokenizer
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.choice import Choice
@@ -42,6 +43,7 @@ class GuidedConfig:
     sampling: Sampling = part(Sampling, "its max_tokens bounds a whole solution; n and stop are the search's own")
     budget: int | None = key(None, "tokens of policy and PRM after which a problem is searched no further", low=1)
     batch_problems: int = key(256, "problems searched side by side", low=1)
+    engine: EngineConfig = part(EngineConfig, "what samples")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the models; bfloat16 for GPUs")
@@ -68,9 +70,7 @@ def guided(config: GuidedConfig) -> dict[str, Any]:
     prepare_torch(config.seed, config.threads)
     problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
     tokenizer = load_tokenizer(config.policy)
-    policy = load_causal_lm(config.policy, config.dtype)
-    policy.to(default_device())  # type: ignore[arg-type]
-    engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+    engine = open_engine(config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     prm = load_as(config.reading, config.prm, config.dtype, 16384, config.prompt)
     rows: list[dict[str, Any]] = []
     with progress("search", len(problems)) as bar:

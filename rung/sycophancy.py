@@ -14,9 +14,10 @@ import numpy as np
 
 from lm.checkpoint import write_json
 from lm.config import key, part
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.models import DType, load_tokenizer
 from lm.torch_setup import prepare_torch
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
@@ -39,6 +40,7 @@ class SycophancyConfig:
         500, "test problems; null takes all of a file; those without a number for an answer are out"
     )
     max_tokens: int = key(96, "longest answer, in tokens", low=1)
+    engine: EngineConfig = part(EngineConfig, "what samples")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     seed: int = key(0, "of the opinions and the bootstrap")
@@ -62,8 +64,7 @@ def main(config: SycophancyConfig) -> None:
     summary = {}
     for name, path in config.policies.items():
         tokenizer = load_tokenizer(path)
-        policy = load_causal_lm(path, config.dtype).to(default_device())  # type: ignore[arg-type]
-        engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+        engine = open_engine(config.engine, path, tokenizer, dtype=config.dtype, batch=config.engine_batch)
         greedy = Sampling(temperature=0, max_tokens=config.max_tokens)
 
         def answer(asked: Sequence[Problem]) -> list[Solution]:

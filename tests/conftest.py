@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lm.vllm_server import VLLMServer
 
+ROOT = Path(__file__).resolve().parents[1]
 
 # A shell's background job ignores SIGINT, and so would the runs that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -135,3 +136,25 @@ def vllm_server(vllm_python: str, vllm_model: Callable[[int], Path]) -> "VLLMSer
     from lm.vllm_server import VLLMServer
 
     return VLLMServer(str(vllm_model(0)), cache_gib=0.1, python=vllm_python)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    """Two nodes of one CPU, each a raylet with workers of its own, and this process joined to them."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed here: pip install 'rung[ray]'")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers import this repository, and not Ray's usage statistics.
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+        ray.init(address=made.address, log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.shutdown()

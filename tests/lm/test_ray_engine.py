@@ -1,8 +1,6 @@
 """lm.ray_engine on a local Ray cluster of two nodes: one answer however prompts are dealt out, and whoever dies."""
 
 import copy
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
 from lm.ray_engine import RayEngine
 
-ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = [f"{a}+{b}-1\n" for a in range(4) for b in range(6)]
 DRAWN = Sampling(0.9, max_tokens=16, n=2)
 
@@ -22,28 +19,6 @@ def test_without_ray_the_cure_is_one_line(tokenizer: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'rung\[ray\]'"):
         open_engine(EngineConfig(replicas=2), "anything", tokenizer)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes of one CPU, each a raylet with workers of its own, and this process joined to them."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed here: pip install 'rung[ray]'")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        # Workers import this repository, and not Ray's usage statistics.
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        head = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args=head)
-        made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-        ray.init(address=made.address, log_to_driver=False)
-        yield made
-        ray.shutdown()
-        made.shutdown()
 
 
 @pytest.fixture
@@ -62,7 +37,7 @@ def same(left: Any, right: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_replicas_answer_as_one_engine_and_a_node_that_dies_costs_nothing(
-    cluster: Any, saved: str, tokenizer: Any, fitted_policy: Any, tiny_policy: Any
+    ray_cluster: Any, saved: str, tokenizer: Any, fitted_policy: Any, tiny_policy: Any
 ) -> None:
     prompts = tokenizer(QUESTIONS)["input_ids"]
     engine = open_engine(EngineConfig(replicas=2), saved, tokenizer, batch=8)
@@ -82,9 +57,9 @@ def test_replicas_answer_as_one_engine_and_a_node_that_dies_costs_nothing(
     def kill(count: int) -> None:
         if not killed:
             killed.append(True)
-            dying = cluster.list_all_nodes()[-1]  # with one of the replicas: a node has room for one
-            cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-            cluster.remove_node(dying, allow_graceful=False)
+            dying = ray_cluster.list_all_nodes()[-1]  # with one of the replicas: a node has room for one
+            ray_cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+            ray_cluster.remove_node(dying, allow_graceful=False)
 
     for _ in range(3):  # the replica on that node may have given its last answer before it died
         killed.clear()
@@ -100,7 +75,8 @@ def test_replicas_answer_as_one_engine_and_a_node_that_dies_costs_nothing(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_what_a_replica_cannot_load_is_one_line_here(cluster: Any, tokenizer: Any, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_replica_cannot_load_is_one_line_here(tokenizer: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a replica cannot start: .*cannot load model .*absent") as error:
         open_engine(EngineConfig(replicas=1), str(tmp_path / "absent"), tokenizer)
     assert "\n" not in str(error.value)

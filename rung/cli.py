@@ -3,6 +3,7 @@
 import difflib
 import errno
 import importlib
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,8 @@ class Verb:
     """What a verb does, in a line, and where its function and its config class are, as "module:name".
 
     ``argument`` is the key that a plain word sets, as in ``rung serve MODEL``, or the keys that the first and the
-    second word set, as in ``rung compare A B``; without one it is a config file.
+    second word set, as in ``rung compare A B``; with three dots one key takes all words, as in ``rung report A B C``.
+    Without one it is a config file.
     """
 
     summary: str
@@ -88,7 +90,9 @@ VERBS = {
         "rung.planning.plan:PlanConfig",
         argument="config",
     ),
-    "report": Verb("write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig"),
+    "report": Verb(
+        "write one HTML page about runs", "rung.report:main", "rung.report:ReportConfig", argument="folders..."
+    ),
     "serve": Verb(
         "serve step scores over HTTP", "rung.serving.serve:main", "rung.serving.config:ServeConfig", argument="model"
     ),
@@ -156,7 +160,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
 def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]]:
     """The config file, if one is given, and the overrides; ``plain`` are the keys that words that are neither set."""
     paths: list[str] = []
-    names = plain.split()
+    names = plain.removesuffix("...").split()
+    listed: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
         if argument.startswith("-"):
@@ -164,9 +169,14 @@ def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]
             raise UserError(f"no option {argument}; keys are set as {word}=value, without dashes (see --help)")
         is_override = re.fullmatch(r"[\w.]*", argument.partition("=")[0]) and "=" in argument
         if names and not is_override and (plain == "config" or not argument.endswith((".yaml", ".yml"))):
+            if plain.endswith("..."):
+                listed.append(argument)
+                continue
             argument, is_override = f"{names[0]}={argument}", True
             names = names[1:] or names
         (overrides if is_override else paths).append(argument)
+    if listed:
+        overrides.append(f"{names[0]}={json.dumps(listed)}")
     if len(paths) > 1:
         raise UserError(f"expected one config file, got {' and '.join(paths)}; other settings are key=value")
     return (Path(paths[0]) if paths else None), overrides

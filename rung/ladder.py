@@ -80,7 +80,7 @@ def stage(ladder: Ladder, verb: str) -> Any:
         del shared["resume"], shared["overwrite"]
         return fill(ladder.eval, folder=folder / "eval", policies=policies, prm=prm, dtype=ladder.dtype, **shared)
     if verb == "report":
-        return ReportConfig(folder=folder)
+        return ReportConfig(folders=(folder,))
     raise ValueError(f"the ladder has no stage {verb!r}")
 
 

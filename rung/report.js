@@ -1,4 +1,19 @@
 "use strict";
+// A legend's names show and hide their arms in every section that has a legend; a picture left empty goes as well.
+const keys = [...document.querySelectorAll(".legend button")];
+for (const key of keys) {
+  key.addEventListener("click", () => {
+    const away = key.getAttribute("aria-pressed") === "true";
+    const style = key.dataset.style;
+    for (const other of keys) if (other.dataset.style === style) other.setAttribute("aria-pressed", String(!away));
+    for (const section of new Set(keys.map((other) => other.closest("section")))) {
+      for (const mark of section.querySelectorAll(`figure .${style}`)) mark.classList.toggle("away", away);
+      for (const figure of section.querySelectorAll("figure")) {
+        figure.classList.toggle("away", !figure.querySelector(".name:not(.away)"));
+      }
+    }
+  });
+}
 // Filters over the sampled solutions. Without scripts the buttons stay hidden and every solution shows.
 const bar = document.querySelector(".filters");
 if (bar) {

@@ -25,13 +25,15 @@ class Scale:
 
 
 def padded_range(values: Iterable[float], kind: Kind = "number") -> tuple[float, float]:
-    """The range of the values and 6% around it, opened where they are all alike; percentages stay in [0, 1].
+    """The range of the values and 6% around it, opened where they are alike (but for rounding); percentages in [0, 1].
 
     Nothing that is never negative is shown on an axis that goes below zero.
     """
     data = list(values)
     low, high = min(data), max(data)
-    pad = 0.06 * (high - low) or 0.1 * abs(high) or 0.1
+    alike = high - low <= 1e-9 * max(abs(low), abs(high))
+    pad = 0.0 if alike else 0.06 * (high - low)
+    pad = pad or 0.1 * abs(high) or 0.1
     start = max(low - pad, 0.0) if low >= 0 else low - pad
     return (start, min(high + pad, 1.0) if kind == "percent" and high <= 1 else high + pad)
 

@@ -2,26 +2,33 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lm.errors import UserError
+from lm.plain_yaml import read_mapping
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One PPO run: ``name`` as people say it ("process"), ``rows`` its metrics, one a step, in order."""
+class Training:
+    """One run of RL: its folder's ``name``, its resolved ``config``, and its metrics, one row a step, in order."""
 
     name: str
+    config: Row
     rows: list[Row]
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that a run left on disk. Empty lists, dicts and strings stand for parts that are not there."""
+    """All that a folder holds: a ladder, one run of RL, or several side by side.
+
+    Empty lists, dicts and strings stand for parts that are not there. ``ladder`` is the resolved config of the ladder
+    that made the runs, ``config`` the text of the file named ``config_name``.
+    """
 
     name: str
     config_name: str
@@ -32,20 +39,19 @@ class RunRecord:
     labels: Row
     prm: list[Row]
     prm_summary: Row
-    arms: list[Arm]
+    ladder: Row
+    runs: list[Training]
     evaluation: Row
     samples: list[Row]
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One cell of the final table: a mean in [0, 1] and its interval, whose ends are nan where none was recorded."""
-
-    metric: str
-    arm: str
-    mean: float
-    low: float
-    high: float
+def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
+    """``read_run`` of each folder, once, under names of which no two are alike: as much of each path as that takes."""
+    paths = list(dict.fromkeys(folder.resolve() for folder in folders))
+    parts = 1
+    while len({path.parts[-parts:] for path in paths}) < len(paths):
+        parts += 1
+    return [replace(read_run(path), name="/".join(path.parts[-parts:])) for path in paths]
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -53,10 +59,6 @@ def read_run(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise UserError(f"no run folder at {folder}: give the folder that a run wrote its results to")
     config_path = next((p for n in ("ladder.yaml", "config.yaml") if (p := folder / n).is_file()), None)
-    arms = [
-        Arm(arm_name(path.parent.name), read_steps(path))
-        for path in sorted(folder.glob("ppo*/metrics.jsonl"), key=lambda p: ("process" not in p.parent.name, str(p)))
-    ]
     return RunRecord(
         name=folder.resolve().name,
         config_name=config_path.name if config_path else "",
@@ -67,10 +69,30 @@ def read_run(folder: Path) -> RunRecord:
         labels=_read_object(folder / "labels" / "summary.json"),
         prm=read_steps(folder / "prm" / "metrics.jsonl"),
         prm_summary=_read_object(folder / "prm" / "summary.json"),
-        arms=[arm for arm in arms if arm.rows],
+        ladder=read_settings(folder / "ladder.yaml") or read_settings(folder.parent / "ladder.yaml"),
+        runs=trainings(folder),
         evaluation=_read_object(folder / "eval" / "summary.json"),
         samples=read_lines(folder / "eval" / "samples.jsonl"),
     )
+
+
+def trainings(folder: Path) -> list[Training]:
+    """The runs of RL that have metrics: the folder itself or those right inside it, step rewards first.
+
+    A run of RL is one whose config has a section ``credit``, or whose folder is called "ppo...".
+    """
+    order = sorted(folder.glob("*/metrics.jsonl"), key=lambda path: ("process" not in path.parent.name, str(path)))
+    found = []
+    for path in [folder / "metrics.jsonl", *order]:
+        config = read_settings(path.with_name("config.yaml")) if path.is_file() else {}
+        if "credit" in config or path.parent.name.startswith("ppo"):
+            found.append(Training(path.parent.resolve().name, config, read_steps(path)))
+    return [training for training in found if training.rows]
+
+
+def read_settings(path: Path) -> Row:
+    """A resolved config, empty if it is missing."""
+    return read_mapping(path) if path.is_file() else {}
 
 
 def read_lines(path: Path) -> list[Row]:
@@ -113,47 +135,6 @@ def column(rows: list[Row], x: str, y: str) -> tuple[list[float], list[float]]:
     pairs = [(number(row.get(x)), number(row.get(y))) for row in rows]
     kept = [(a, b) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
     return [a for a, _ in kept], [b for _, b in kept]
-
-
-def measurements(summary: Row) -> list[Measurement]:
-    """The final table of an evaluation summary, metric by metric in the order they first appear.
-
-    A metric is {"mean", "low", "high"}, a bare fraction, or a mapping from k to either ("pass@k": {"8": ...}).
-    Whole numbers are counts (problems, samples), not metrics.
-    """
-    cells = [cell for row in summary.get("arms", []) for cell in _arm_cells(row)]
-    order = list(dict.fromkeys(cell.metric for cell in cells))
-    return sorted(cells, key=lambda cell: order.index(cell.metric))
-
-
-def metric_name(key: str, k: object = None) -> str:
-    """How a metric reads on the page: ("best_of_n", 8) is "best of 8", "pass@k" stays as it is without a k."""
-    words = key.replace("_", " ")
-    if k is None:
-        return words
-    for ending in ("@k", " n", " k"):
-        if words.endswith(ending):
-            return f"{words[:-1]}{k}"
-    return f"{words} {k}"
-
-
-def _arm_cells(row: Row) -> list[Measurement]:
-    arm = arm_name(str(row.get("name", "?")))
-    cells = []
-    for key, value in row.items():
-        if isinstance(value, float) and key != "name":
-            cells.append(Measurement(metric_name(key), arm, value, math.nan, math.nan))
-        elif isinstance(value, dict) and "mean" in value:
-            cells.append(_interval_cell(metric_name(key, value.get("k", value.get("n"))), arm, value))
-        elif isinstance(value, dict):
-            for k, inner in value.items():
-                as_interval = inner if isinstance(inner, dict) else {"mean": inner}
-                cells.append(_interval_cell(metric_name(key, k), arm, as_interval))
-    return [cell for cell in cells if math.isfinite(cell.mean)]
-
-
-def _interval_cell(metric: str, arm: str, value: Row) -> Measurement:
-    return Measurement(metric, arm, *(number(value.get(end)) for end in ("mean", "low", "high")))
 
 
 def _read_text(path: Path) -> str:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rung.report_axes import Kind
-from rung.report_data import Arm, Row, RunRecord, column, number
-from rung.report_plots import Axis, Canvas, Series
+from rung.report_axes import Kind, smooth
+from rung.report_bands import band
+from rung.report_data import Row, RunRecord, column, number
+from rung.report_plots import FEW, Axis, Canvas, Series
+from rung.report_study import Arm
 
 STYLES = {"sft": "c-sft", "process": "c-process", "outcome": "c-outcome"}
+COLOURS = 8  # classes c-arm1 to c-arm8 of report.css, for every other arm; a ninth arm starts again
 LEARNING: list[tuple[str, str, Kind]] = [
     ("accuracy", "Accuracy on the sampled rollouts", "percent"),
     ("eval_accuracy", "Greedy accuracy on held-out problems", "percent"),
@@ -53,34 +56,39 @@ class Figure:
     svg: Markup
 
 
-def style_of(arm: str) -> str:
-    """The colour class of an arm, one for all that have no colour of their own."""
-    return STYLES.get(arm, "c-other")
+def styles_of(arms: Sequence[str]) -> dict[str, str]:
+    """The colour class of each arm: its own, or the next of those for all others."""
+    others = [arm for arm in dict.fromkeys(arms) if arm not in STYLES]
+    return STYLES | {arm: f"c-arm{index % COLOURS + 1}" for index, arm in enumerate(others)}
 
 
 def progress_axis(arms: Sequence[Arm]) -> tuple[str, Axis]:
     """Sampled tokens, the honest price of both arms, where every row has them; else the step."""
-    if all(math.isfinite(number(row.get("sampled_tokens"))) for arm in arms for row in arm.rows):
+    if all(math.isfinite(number(row.get("sampled_tokens"))) for arm in arms for rows in arm.runs for row in rows):
         return "sampled_tokens", Axis("sampled tokens")
     return "step", Axis("steps")
 
 
 def arm_figures(canvas: Canvas, arms: list[Arm], wanted: list[tuple[str, str, Kind]]) -> list[Figure]:
-    """One figure a column, a line an arm."""
+    """One figure a column, a line an arm; an arm of several runs has a band."""
     x_key, x_axis = progress_axis(arms)
     figures = []
     for key, title, kind in wanted:
-        lines = [
-            Series(
-                arm.name,
-                style_of(arm.name),
-                *column(arm.rows, x_key, key),
-                smoothing=0.0 if key in EVALUATED else 0.05,
-            )
-            for arm in arms
-        ]
+        smoothing = 0.0 if key in EVALUATED else 0.05
+        lines = [series_of(arm, arm.name, canvas.style_of(arm.name), x_key, key, smoothing) for arm in arms]
         figures += _figure(canvas, title, lines, x_axis, Axis(title, kind))
     return figures
+
+
+def series_of(arm: Arm, label: str, style: str, x_key: str, key: str, smoothing: float = 0.05) -> Series:
+    """A column of one run, or the mean of several in their band: each is smoothed by itself, then they are averaged."""
+    curves = [curve for curve in (column(rows, x_key, key) for rows in arm.runs) if curve[0]]
+    if len(curves) < 2:
+        return Series(label, style, *(curves[0] if curves else ([], [])), smoothing=smoothing)
+    found = band([(x, smooth(y, smoothing) if smoothing and len(x) >= FEW else y) for x, y in curves])
+    if found is None:
+        return Series(label, style, [], [])
+    return Series(label, style, found.x, found.mean, low=found.low, high=found.high)
 
 
 def untold_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
@@ -88,25 +96,29 @@ def untold_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
     x_key, x_axis = progress_axis(arms)
     figures = []
     for arm in arms:
-        lines = [
-            Series(label, f"c-kind{index}", *column(arm.rows, x_key, key)) for index, (key, label) in enumerate(UNTOLD)
-        ]
+        lines = [series_of(arm, label, f"c-kind{index}", x_key, key) for index, (key, label) in enumerate(UNTOLD)]
         title = f"Outcomes that could not be told, {arm.name}"
         figures += _figure(canvas, title, lines, x_axis, Axis(title, "percent"))
     return figures
 
 
 def overoptimisation_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
-    """Proxy and gold over √KL, one figure an arm (the axes of Gao et al. 2022, arXiv:2210.10760)."""
+    """Proxy and gold over √KL, one figure an arm with the steps of all its runs (the axes of Gao et al. 2022,
+    arXiv:2210.10760)."""
     figures = []
     for arm in arms:
         rows = sorted(
-            ({**row, "root_kl": math.sqrt(max(number(row.get("kl")), 0.0))} for row in arm.rows if _has_kl(row)),
+            (
+                {**row, "root_kl": math.sqrt(max(number(row.get("kl")), 0.0))}
+                for run in arm.runs
+                for row in run
+                if _has_kl(row)
+            ),
             key=lambda row: row["root_kl"],
         )
         proxy, gold = column(rows, "root_kl", "prm_score"), column(rows, "root_kl", "accuracy")
         if proxy[0] and gold[0]:
-            style = style_of(arm.name)
+            style = canvas.style_of(arm.name)
             lines = [
                 Series("PRM score", style, *proxy, dashed=True, smoothing=0.12),
                 Series("verifier", style, *gold, smoothing=0.12),
@@ -120,14 +132,20 @@ def reward_by_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
     """What solutions of each size earned in the first and in the last fifth of a run: what it pays to be long."""
     figures = []
     for arm in arms:
-        part = -(-len(arm.rows) // 5)
+        first = [row for rows in arm.runs for row in rows[: fifth(rows)]]
+        last = [row for rows in arm.runs for row in rows[-fifth(rows) :]]
         for key, unit in REWARD_BY:
             lines = [
-                Series("first", style_of(arm.name), *pooled(arm.rows[:part], key), dashed=True, smoothing=0.0),
-                Series("last", style_of(arm.name), *pooled(arm.rows[-part:], key), smoothing=0.0),
+                Series("first", canvas.style_of(arm.name), *pooled(first, key), dashed=True, smoothing=0.0),
+                Series("last", canvas.style_of(arm.name), *pooled(last, key), smoothing=0.0),
             ]
             figures += _figure(canvas, f"Reward by {unit}, {arm.name}", lines, Axis(unit), Axis("reward"))
     return figures
+
+
+def fifth(rows: list[Row]) -> int:
+    """A fifth of the rows, rounded up."""
+    return -(-len(rows) // 5)
 
 
 def pooled(rows: list[Row], key: str, most: int = 8) -> tuple[list[float], list[float]]:
@@ -148,34 +166,35 @@ def pooled(rows: list[Row], key: str, most: int = 8) -> tuple[list[float], list[
     return [x for x, _ in means], [y for _, y in means]
 
 
-def sft_figures(canvas: Canvas, run: RunRecord) -> list[Figure]:
-    """The loss of supervised fine-tuning, on training and validation data."""
+def sft_figures(canvas: Canvas, run: RunRecord, of: str = "") -> list[Figure]:
+    """The loss of supervised fine-tuning, on training and validation data; ``of`` ends the titles, as in every picture
+    of a single folder."""
     lines = [
         Series("training", "c-sft", *column(run.sft, "step", "loss")),
         Series("validation", "c-prm", *column(run.sft, "step", "val_loss"), smoothing=0.0),
     ]
-    return _figure(canvas, "Loss of supervised fine-tuning", lines, Axis("steps"), Axis("loss"))
+    return _figure(canvas, f"Loss of supervised fine-tuning{of}", lines, Axis("steps"), Axis("loss"))
 
 
-def prm_figures(canvas: Canvas, run: RunRecord) -> list[Figure]:
+def prm_figures(canvas: Canvas, run: RunRecord, of: str = "") -> list[Figure]:
     """The reward model's loss curve and its reliability diagram."""
     lines = [
         Series("training", "c-sft", *column(run.prm, "step", "loss")),
         Series("validation", "c-prm", *column(run.prm, "step", "val_loss"), smoothing=0.0),
     ]
-    figures = _figure(canvas, "Loss of the reward model", lines, Axis("steps"), Axis("loss"))
+    figures = _figure(canvas, f"Loss of the reward model{of}", lines, Axis("steps"), Axis("loss"))
     keys = ("mean_probability", "fraction_right", "count")
     rows = [tuple(number(row.get(key)) for key in keys) for row in run.prm_summary.get("reliability", [])]
     bins = [(p, f, int(n)) for p, f, n in rows if math.isfinite(p + f + n) and n > 0]
     if bins:
-        title = "Reliability: fraction right against predicted probability"
+        title = f"Reliability: fraction right against predicted probability{of}"
         figures.insert(0, Figure(title, canvas.reliability(bins)))
     return figures
 
 
 def other_figures(canvas: Canvas, arms: list[Arm]) -> list[Figure]:
     """Every further number in the metrics, so that nothing recorded is out of sight."""
-    keys = {key for arm in arms for row in arm.rows for key in row} - PLOTTED
+    keys = {key for arm in arms for rows in arm.runs for row in rows for key in row} - PLOTTED
     wanted: list[tuple[str, str, Kind]] = [(key, key.replace("_", " "), "number") for key in sorted(keys)]
     return arm_figures(canvas, arms, wanted)
 

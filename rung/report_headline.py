@@ -1,59 +1,28 @@
 """The first sentence of a report: what was gained, with its interval, or plainly that nothing was."""
 
 import math
-from dataclasses import dataclass
 
 from rung.report_axes import compact, percent, points, signed
-from rung.report_data import Measurement, Row, RunRecord, arm_name, column, measurements, metric_name, number
+from rung.report_data import column, number
+from rung.report_evaluation import BASE, Comparison, Measurement, comparisons, measurements
+from rung.report_study import Arm, Study
 
-BASE = "sft"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """a − b on the same problems and its 95% interval, in fractions."""
-
-    a: str
-    b: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
+NAMED = 4  # arms that a sentence names at most
 
 
-def comparisons(evaluation: Row) -> list[Comparison]:
-    """The paired differences of an evaluation, turned so that a trained arm is measured against its base.
-
-    One without an interval is left out: it would look like a result and is none.
-    """
-    found = []
-    for row in evaluation.get("paired", []):
-        a, b, metric = arm_name(str(row.get("a"))), arm_name(str(row.get("b"))), metric_name(str(row.get("metric", "")))
-        mean, low, high = (number(row.get(key)) for key in ("mean", "low", "high"))
-        if a == BASE or (a == "outcome" and b == "process"):
-            a, b, mean, low, high = b, a, -mean, -high, -low
-        if math.isfinite(mean + low + high):
-            found.append(Comparison(a, b, metric, mean, low, high))
-    return found
-
-
-def headline(run: RunRecord) -> list[str]:
+def headline(study: Study) -> list[str]:
     """One to three sentences; the first is the page's headline."""
-    cells = measurements(run.evaluation)
-    pairs = comparisons(run.evaluation)
+    cells = measurements(study.evaluation)
+    pairs = comparisons(study.evaluation)
     against_base = _first([p for p in pairs if p.b == BASE], "process")
     if against_base:
         sentences = [gain_sentence(against_base, cells)]
         rivals = [p for p in pairs if {p.a, p.b} == {"process", "outcome"} and p.metric == against_base.metric]
-        return sentences + [rival_sentence(p) for p in rivals[:1]]
+        repeated = [f"Means and intervals are over {study.seeds} seeds."] if study.seeds > 1 else []
+        return sentences + [rival_sentence(p) for p in rivals[:1]] + repeated
     if cells:
-        return [unpaired_sentence(cells)]
-    return [unfinished_sentence(run)]
+        return [ranking_sentence(cells, paired=bool(pairs))]
+    return [unfinished_sentence(study.arms)]
 
 
 def gain_sentence(pair: Comparison, cells: list[Measurement]) -> str:
@@ -78,33 +47,56 @@ def rival_sentence(pair: Comparison) -> str:
     return f"{better.capitalize()} rewards beat {worse} rewards on the same problems: process − outcome is {change}."
 
 
-def unpaired_sentence(cells: list[Measurement]) -> str:
-    """Where no paired interval was recorded, the means alone and a warning."""
+def ranking_sentence(cells: list[Measurement], paired: bool) -> str:
+    """The means alone, best first, and a warning where no paired interval was recorded."""
     metric = cells[0].metric
-    shown = [f"{c.arm} {percent(c.mean)}" for c in cells if c.metric == metric]
-    return f"{metric.capitalize()} on held-out problems: {', '.join(shown)}; no paired interval was recorded."
+    best = sorted((c for c in cells if c.metric == metric), key=lambda cell: -cell.mean)
+    shown = _first_few([f"{c.arm} {percent(c.mean)}" for c in best])
+    return (
+        f"{metric.capitalize()} on held-out problems: {shown}{'' if paired else '; no paired interval was recorded'}."
+    )
 
 
-def unfinished_sentence(run: RunRecord) -> str:
-    """How far a run got that has not been evaluated."""
-    if not run.arms:
+def unfinished_sentence(arms: list[Arm]) -> str:
+    """How far runs got that have not been evaluated: by their last checks on held-out problems, or by their samples."""
+    if not arms:
         return "An unfinished run: no policy has been trained with rewards yet."
+    checked = {arm.name: mean for arm in arms if (mean := last_mean(arm, "eval_accuracy")) is not None}
+    if len(checked) == len(arms) > 1:
+        best = _first_few([f"{name} {percent(checked[name])}" for name in sorted(checked, key=lambda n: -checked[n])])
+        return f"Greedy accuracy at the last check on held-out problems: {best}."
     states = []
-    for arm in run.arms:
-        accuracy = column(arm.rows, "step", "accuracy")[1]
-        now = f", {percent(accuracy[-1])} of its last samples right" if accuracy else ""
-        states.append(f"{arm.name} at step {len(arm.rows):,}{now}")
+    for arm in arms:
+        accuracy = last_mean(arm, "accuracy")
+        now = f", {percent(accuracy)} of its last samples right" if accuracy is not None else ""
+        states.append(f"{arm.name} at step {most_steps(arm):,}{now}")
     return f"An unfinished run: {'; '.join(states)}."
 
 
-def facts(run: RunRecord) -> list[str]:
+def last_values(arm: Arm, key: str) -> list[float]:
+    """The last value of a column in each run of an arm that has one."""
+    return [values[-1] for rows in arm.runs if (values := column(rows, "step", key)[1])]
+
+
+def last_mean(arm: Arm, key: str) -> float | None:
+    """The mean of ``last_values``, None without any."""
+    values = last_values(arm, key)
+    return sum(values) / len(values) if values else None
+
+
+def most_steps(arm: Arm) -> int:
+    """The steps of the run that went furthest."""
+    return max(len(rows) for rows in arm.runs)
+
+
+def facts(study: Study) -> list[str]:
     """The size of the run in a few words each."""
     found = []
-    for arm in run.arms:
-        tokens = column(arm.rows, "step", "sampled_tokens")[1]
-        size = f", {compact(tokens[-1])} sampled tokens" if tokens else ""
-        found.append(f"{arm.name}: {len(arm.rows):,} PPO steps{size}")
-    problems = number(run.evaluation.get("problems"))
+    for arm in study.arms:
+        tokens = last_mean(arm, "sampled_tokens")
+        size = f", {compact(tokens)} sampled tokens" if tokens is not None else ""
+        found.append(f"{arm.name}: {most_steps(arm):,} steps{size}")
+    problems = number(study.evaluation.get("problems"))
     if math.isfinite(problems):
         found.append(f"{problems:,.0f} held-out problems")
     return found
@@ -123,3 +115,9 @@ def interval_words(pair: Comparison) -> str:
 def _first(pairs: list[Comparison], arm: str) -> Comparison | None:
     """The comparison that matters most: the process arm's, on greedy answers, where there is one."""
     return min(pairs, key=lambda p: (p.a != arm, p.metric != "greedy"), default=None)
+
+
+def _first_few(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

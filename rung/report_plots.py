@@ -5,8 +5,8 @@ Every label passes through ``safe``; every picture carries a title and a descrip
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 from markupsafe import Markup, escape
@@ -40,6 +40,7 @@ class Series:
     """One line: ``style`` is its CSS class (a colour), ``dashed`` tells two kinds of one colour apart.
 
     ``smoothing`` is the σ of its smoother as a share of the series, 0 for a line through the points themselves.
+    With ``low`` and ``high`` (as long as x) the line is drawn as it is, in a band between them.
     """
 
     label: str
@@ -48,6 +49,8 @@ class Series:
     y: list[float]
     dashed: bool = False
     smoothing: float = 0.05
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,15 @@ def safe(text: object) -> Markup:
 
 
 class Canvas:
-    """Numbers pictures so that the ids of their titles differ within one page."""
+    """Numbers pictures so that the ids of their titles differ within one page, and knows each arm's colour."""
 
-    def __init__(self) -> None:
+    def __init__(self, styles: Mapping[str, str] | None = None) -> None:
         self._numbers = count(1)
+        self._styles = styles or {}
+
+    def style_of(self, arm: str) -> str:
+        """The colour class of an arm, one for all that were given none."""
+        return self._styles.get(arm, "c-arm1")
 
     def svg(self, width: float, height: float, title: str, description: str, parts: Sequence[Markup]) -> Markup:
         """An accessible picture that scales with its column."""
@@ -106,8 +114,10 @@ class Canvas:
         drawn = [s for s in series if s.x]
         right = WIDTH - 14 - LETTER * max(len(s.label) for s in drawn)
         x = Scale(*_x_range([v for s in drawn for v in s.x]), LEFT, right)
-        y = Scale(*padded_range([v for s in drawn for v in s.y], y_axis.kind), HEIGHT - BOTTOM, TOP)
+        heard = [v for s in drawn for v in (*s.y, *s.low, *s.high)]
+        y = Scale(*padded_range(heard, y_axis.kind), HEIGHT - BOTTOM, TOP)
         parts = [*_grid(x, y, x_axis, y_axis)]
+        parts += [_band(s, x, y) for s in drawn if s.low]
         parts += [_raw(s, x, y) for s in drawn if _is_smooth(s)]
         curves = [_curve(s) for s in drawn]
         parts += [_line(s, curve, x, y) for s, curve in zip(drawn, curves, strict=True)]
@@ -150,7 +160,7 @@ class Canvas:
             parts.append(stroke.format("zero", scale(0), scale(0), 0, 18))
         if math.isfinite(low) and math.isfinite(high):
             parts.append(stroke.format(f"whisker {style}", scale(low), scale(high), 9, 9))
-        parts.append(Markup('<circle class="dot {}" cx="{:.2f}%" cy="9" r="5"/>').format(style, scale(mean)))
+        parts.append(Markup('<circle class="dot {}" cx="{:.2f}%" cy="9" r="4"/>').format(style, scale(mean)))
         told = f"{plain(mean)}, interval {plain(low)} to {plain(high)}"
         return self.strip(18, "Interval", told, parts)
 
@@ -191,7 +201,7 @@ def _grid(x: Scale, y: Scale, x_axis: Axis, y_axis: Axis) -> list[Markup]:
 
 
 def _is_smooth(series: Series) -> bool:
-    return series.smoothing > 0 and len(series.x) >= FEW
+    return series.smoothing > 0 and len(series.x) >= FEW and not series.low
 
 
 def _curve(series: Series) -> tuple[list[float], list[float]]:
@@ -221,12 +231,19 @@ def _raw(series: Series, x: Scale, y: Scale) -> Markup:
     return Markup('<path class="raw {}" d="{}"/>').format(series.style, dots)
 
 
+def _band(series: Series, x: Scale, y: Scale) -> Markup:
+    """The area between the ends of a band, there along the upper and back along the lower."""
+    there = [f"{x(at):.1f} {y(value):.1f}" for at, value in zip(series.x, series.high, strict=True)]
+    back = [f"{x(at):.1f} {y(value):.1f}" for at, value in zip(series.x, series.low, strict=True)]
+    return Markup('<path class="band {}" d="M{}Z"/>').format(series.style, "L".join(there + back[::-1]))
+
+
 def _line(series: Series, curve: tuple[list[float], list[float]], x: Scale, y: Scale) -> Markup:
     places = [(x(curve[0][i]), y(curve[1][i])) for i in thin(len(curve[0]))]
     path = Markup('<path class="line {}{}" d="M{}"/>').format(
         series.style, " dashed" if series.dashed else "", "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
     )
-    if _is_smooth(series):
+    if _is_smooth(series) or series.low:
         return path
     dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="2.8"/>')
     return path + Markup("").join(dot.format(series.style, a, b) for a, b in places)

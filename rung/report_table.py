@@ -4,8 +4,8 @@ import math
 from typing import TYPE_CHECKING
 
 from rung.report_axes import percent, points
-from rung.report_data import Measurement, Row, measurements
-from rung.report_headline import Comparison, comparisons
+from rung.report_data import Row
+from rung.report_evaluation import Comparison, Measurement, comparisons, measurements
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,14 +1,14 @@
 """The report's tables as records: the final table with its bars, paired differences, the reward model, the labels."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from rung.report_axes import Scale, padded_range, percent, plain, points, three_decimals
-from rung.report_data import Measurement, Row, measurements, number
-from rung.report_figures import style_of
-from rung.report_headline import Comparison, comparisons
+from rung.report_data import Row, number
+from rung.report_evaluation import Comparison, Measurement, comparisons, measurements
 from rung.report_plots import Canvas
 
 BAR_START, BAR_END = 3.0, 97.0  # percent of the width of a bar's cell
@@ -45,8 +45,9 @@ class BarTable:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """A measure of the reward model beside what blind guesses earn; a dash where it was not recorded."""
+    """A measure of a run's reward model beside what blind guesses earn; a dash where it was not recorded."""
 
+    run: str
     name: str
     sense: str
     model: str
@@ -91,20 +92,24 @@ def paired_table(canvas: Canvas, evaluation: Row) -> BarTable | None:
     return BarTable(groups, canvas.bar_axis(scale, unit=""))
 
 
-def prm_table(summary: Row) -> list[ScoreRow]:
-    """The measures of the reward model that were recorded, beside the guesses that never look at a solution."""
-    baseline = summary.get("baseline", {})
-    mixed = baseline.get("mixed_first_error", {})
+def prm_table(summaries: Sequence[tuple[str, Row]]) -> list[ScoreRow]:
+    """The measures that were recorded of each run's reward model (run, summary), measure by measure, beside the guesses
+    that never look at a solution."""
     rows = []
     for path, name, sense in PRM_MEASURES:
-        value = _at(summary, path)
-        if math.isfinite(value):
-            coin = number(mixed.get(path[-1])) if path[0] == "first_error" else math.nan
-            constant = _at(baseline, path)
-            if not math.isfinite(constant):
-                constant = number(baseline.get(path[-1]))
-            rows.append(ScoreRow(name, sense, *map(three_decimals, (value, constant, coin))))
+        for run, summary in summaries:
+            if math.isfinite(value := _at(summary, path)):
+                rows.append(ScoreRow(run, name, sense, *map(three_decimals, (value, *_guesses(summary, path)))))
     return rows
+
+
+def _guesses(summary: Row, path: tuple[str, ...]) -> tuple[float, float]:
+    """What the best constant and the best coin toss earn; nan where it was not recorded."""
+    baseline = summary.get("baseline", {})
+    constant = _at(baseline, path)
+    if not math.isfinite(constant):
+        constant = number(baseline.get(path[-1]))
+    return constant, number(baseline.get("mixed_first_error", {}).get(path[-1])) if len(path) > 1 else math.nan
 
 
 def scalar_rows(record: Row, leave_out: frozenset[str] = frozenset(), above: str = "") -> list[tuple[str, str]]:
@@ -148,14 +153,14 @@ def _at(record: Row, path: tuple[str, ...]) -> float:
 
 
 def _result_row(canvas: Canvas, scale: Scale, cell: Measurement) -> BarRow:
-    style = style_of(cell.arm)
+    style = canvas.style_of(cell.arm)
     bar = canvas.bar(scale, cell.mean, cell.low, cell.high, style)
     interval = f"{percent(cell.low)} to {percent(cell.high)}" if math.isfinite(cell.low + cell.high) else ""
     return BarRow(cell.arm, style, percent(cell.mean), interval, "", bar)
 
 
 def _pair_row(canvas: Canvas, scale: Scale, pair: Comparison) -> BarRow:
-    style = style_of(pair.a)
+    style = canvas.style_of(pair.a)
     bar = canvas.bar(scale, pair.mean, pair.low, pair.high, style, zero=True)
     interval = f"{points(pair.low)} to {points(pair.high)}"
     verdict = "not settled" if not pair.settled else "more" if pair.mean > 0 else "less"

@@ -45,7 +45,7 @@ def test_a_missing_file(said, tmp_path: Path) -> None:  # type: ignore[no-untype
         f"rung eval: problems: {gone}: no such file; give one data file"
     )
     assert said("ppo", f"{tmp_path}/gone.yaml") == f"rung ppo: {tmp_path}/gone.yaml: no such file"
-    assert said("report", f"folder={tmp_path}/gone") == (
+    assert said("report", f"{tmp_path}/gone") == (
         f"rung report: no run folder at {tmp_path}/gone: give the folder that a run wrote its results to"
     )
 

@@ -36,7 +36,7 @@ def test_folders_and_models_follow_one_another() -> None:
         "process": "runs/x/ppo-process/model",
     }
     assert list(stage(replace(ladder, baseline=False), "eval").policies) == ["sft", "process"]
-    assert stage(ladder, "report").folder == Path("runs/x")
+    assert stage(ladder, "report").folders == (Path("runs/x"),)
 
 
 def test_what_is_shared_reaches_every_stage() -> None:

@@ -3,7 +3,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from rung.report import HERE, write_report
 
 HOSTILE = "<script>alert('x')</script> \"><img onerror=alert(1)> \x00 \u202eevil \ud800 {{ 7*7 }} </style>&amp;"
 VOID = {"meta", "img", "br", "input", "link"}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 class Page(HTMLParser):
@@ -168,7 +166,17 @@ def test_colours_can_be_read() -> None:
     for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL):
         colour = {name: _rgb(value) for name, value in re.findall(r"--(\w+): #(\w{6})", block)}
         for ground in ("paper", "card"):
-            for name in ("ink", "muted", "process", "outcome", "sft", "prm", "other", "good", "bad"):
+            for name in (
+                "ink",
+                "muted",
+                "process",
+                "outcome",
+                "sft",
+                "prm",
+                *(f"arm{i}" for i in range(1, 9)),
+                "good",
+                "bad",
+            ):
                 assert _contrast(colour[name], colour[ground]) >= 4.5, (name, ground)
         for tint, share in (("bad", 0.42), ("good", 0.33)):
             mixed = share * colour[tint] + (1 - share) * colour["card"]
@@ -184,20 +192,6 @@ def _contrast(a: np.ndarray, b: np.ndarray) -> float:
         np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] for c in (a, b)
     ]
     return (max(linear) + 0.05) / (min(linear) + 0.05)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in")
-def test_a_browser_runs_our_script_and_nobody_elses(tmp_path: Path) -> None:
-    page = write_report(write_run(tmp_path / "run", HOSTILE))
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    more = f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'profile'} --dump-dom"
-    command = [str(CHROMIUM), *flags.split(), *more.split(), page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert re.search(r'<p aria-live="polite" id="shown">72 solutions</p>', dom)  # counted by the script
-    assert '<div class="filters">' in dom  # and the filters shown
-    assert "<img" not in dom
-    assert dom.count("<script") == 1
 
 
 def write_run(folder: Path, hostile: str = "") -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lm.errors import UserError
-from rung.report_data import Measurement, column, measurements, metric_name, read_lines, read_run, read_steps
+from rung.report_data import column, read_lines, read_run, read_runs, read_steps
 
 
 def test_a_line_being_written_is_left_out_but_a_broken_one_is_named(tmp_path: Path) -> None:
@@ -40,11 +40,11 @@ def test_read_run_names_what_is_wrong(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def test_arms_come_process_first(tmp_path: Path) -> None:
+def test_runs_come_process_first(tmp_path: Path) -> None:
     for name in ("ppo-outcome", "ppo-process", "ppo-empty"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text("" if name == "ppo-empty" else '{"step": 0}\n')
-    assert [arm.name for arm in read_run(tmp_path).arms] == ["process", "outcome"]
+    assert [run.name for run in read_run(tmp_path).runs] == ["ppo-process", "ppo-outcome"]
 
 
 def test_column_drops_what_is_no_number() -> None:
@@ -53,31 +53,21 @@ def test_column_drops_what_is_no_number() -> None:
     assert column(rows, "step", "kl") == ([0.0, 5.0], [1.0, 2.5])
 
 
-def test_measurements_in_every_form() -> None:
-    arm = {
-        "name": "ppo-process",
-        "problems": 500,
-        "greedy": {"mean": 0.5, "low": 0.4, "high": 0.6},
-        "pass@k": {"1": 0.4, "8": {"mean": 0.7, "low": 0.6, "high": 0.8}},
-        "majority@k": {"mean": 0.55, "low": 0.5, "high": 0.6, "k": 16},
-        "best_of_n": 0.6,
-    }
-    cells = measurements({"arms": [arm, {"name": "sft", "greedy": {"mean": None}}]})
-    assert [(c.metric, c.mean) for c in cells] == [
-        ("greedy", 0.5),
-        ("pass@1", 0.4),
-        ("pass@8", 0.7),
-        ("majority@16", 0.55),
-        ("best of n", 0.6),
-    ]
-    assert cells[2] == Measurement("pass@8", "process", 0.7, 0.6, 0.8)
-    assert math.isnan(cells[1].low)
-    assert measurements({}) == []
+def test_folders_are_read_once_under_names_that_tell_them_apart(tmp_path: Path) -> None:
+    for name in ("a/demo", "b/demo", "c"):
+        (tmp_path / name).mkdir(parents=True)
+    paths = [tmp_path / "a/demo", tmp_path / "b/demo", tmp_path / "b/../a/demo"]
+    assert [record.name for record in read_runs(paths)] == ["a/demo", "b/demo"]
+    assert [record.name for record in read_runs([tmp_path / "a/demo", tmp_path / "c"])] == ["demo", "c"]
 
 
-def test_metric_names() -> None:
-    assert [metric_name("best_of_n", 8), metric_name("pass@k", 4), metric_name("top", 2)] == [
-        "best of 8",
-        "pass@4",
-        "top 2",
-    ]
+def test_a_run_of_rl_is_known_by_its_config_and_may_be_the_folder_itself(tmp_path: Path) -> None:
+    for name, config in (("grpo", "credit: {form: delta}\nseed: 3\n"), ("sft", "seed: 3\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 0}\n')
+        (tmp_path / name / "config.yaml").write_text(config)
+    (tmp_path / "ladder.yaml").write_text("seed: 3\n")
+    [run] = read_run(tmp_path).runs
+    assert (run.name, run.config["seed"], run.rows) == ("grpo", 3, [{"step": 0}])
+    alone = read_run(tmp_path / "grpo")
+    assert (alone.runs, alone.ladder) == ([run], {"seed": 3})

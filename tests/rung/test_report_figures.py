@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from rung.report import write_report
-from rung.report_data import Arm
 from rung.report_figures import overoptimisation_figures, pooled, reward_by_figures
 from rung.report_plots import Canvas
+from rung.report_study import Arm
 
 
 def test_the_peak_of_the_gold_is_marked() -> None:
     gold = [0.2, 0.4, 0.5, 0.3, 0.1]
     rows = [{"step": i, "kl": float(i * i), "prm_score": 0.2 * i, "accuracy": a} for i, a in enumerate(gold)]
-    [figure] = overoptimisation_figures(Canvas(), [Arm("hack", rows)])
+    [figure] = overoptimisation_figures(Canvas(), [Arm("hack", [rows], [], [], {})])
     assert "verifier peaks with 50.0% at 2." in figure.svg
     assert ">peak 50.0%<" in figure.svg
 
@@ -34,7 +34,7 @@ def test_rewards_of_several_steps_are_pooled_by_size() -> None:
 
 def test_rewards_by_size_are_drawn_for_the_first_and_the_last_fifth() -> None:
     rows = [{"step": i, "reward_by_steps": [[1, 4, 0.5], [2, 4, 0.5 + i]]} for i in range(10)]
-    [figure] = reward_by_figures(Canvas(), [Arm("hack", rows)])
+    [figure] = reward_by_figures(Canvas(), [Arm("hack", [rows], [], [], {})])
     assert figure.title == "Reward by steps, hack"
     assert "first goes from 0.500 to 1; last goes from 0.500 to 9" in figure.svg
 

@@ -2,12 +2,17 @@ from typing import Any
 
 import pytest
 
-from rung.report_data import Arm, RunRecord
-from rung.report_headline import comparisons, facts, headline
+from rung.report_data import RunRecord
+from rung.report_headline import facts, headline
+from rung.report_study import Arm, Study
 
 
-def record(evaluation: dict[str, Any], arms: list[Arm] | None = None) -> RunRecord:
-    return RunRecord("r", "", "", "", {}, [], {}, [], {}, arms or [], evaluation, [])
+def record(evaluation: dict[str, Any], arms: list[Arm] | None = None) -> Study:
+    return Study([RunRecord("r", "", "", "", {}, [], {}, [], {}, {}, [], evaluation, [])], arms or [], evaluation, [])
+
+
+def arm(name: str, *runs: list[dict[str, Any]]) -> Arm:
+    return Arm(name, [*runs], [], [], {})
 
 
 def pair(a: str, b: str, mean: float, low: float, high: float, metric: str = "greedy") -> dict[str, Any]:
@@ -54,26 +59,32 @@ def test_the_rival_arm_has_its_own_sentence() -> None:
     assert "not settled" in open_ended
 
 
-def test_a_pair_is_turned_to_measure_against_the_base() -> None:
-    turned = comparisons({"paired": [pair("sft", "ppo-process", -0.1, -0.15, -0.05)]})[0]
-    assert (turned.a, turned.b, turned.mean, turned.low, turned.high) == ("process", "sft", 0.1, 0.05, 0.15)
-
-
 def test_a_difference_without_an_interval_is_no_result() -> None:
     bare = {"a": "ppo-process", "b": "sft", "metric": "greedy", "mean": 0.3}
     assert headline(record({"arms": ARMS, "paired": [bare]})) == [
-        "Greedy on held-out problems: sft 41.2%, process 53.0%, outcome 50.0%; no paired interval was recorded."
+        "Greedy on held-out problems: process 53.0%, outcome 50.0%, sft 41.2%; no paired interval was recorded."
     ]
 
 
 def test_an_unfinished_run_says_so() -> None:
     assert "no policy has been trained" in headline(record({}))[0]
-    arm = Arm(
-        "process",
-        [{"step": 0, "accuracy": 0.25, "sampled_tokens": 9216}, {"step": 1, "accuracy": 0.5, "sampled_tokens": 18432}],
-    )
-    assert headline(record({}, [arm])) == ["An unfinished run: process at step 2, 50.0% of its last samples right."]
-    assert facts(record({"problems": 500}, [arm])) == [
-        "process: 2 PPO steps, 18.4k sampled tokens",
+    rows = [
+        {"step": 0, "accuracy": 0.25, "sampled_tokens": 9216},
+        {"step": 1, "accuracy": 0.5, "sampled_tokens": 18432},
+    ]
+    process = arm("process", rows)
+    assert headline(record({}, [process])) == ["An unfinished run: process at step 2, 50.0% of its last samples right."]
+    assert facts(record({"problems": 500}, [process])) == [
+        "process: 2 steps, 18.4k sampled tokens",
         "500 held-out problems",
+    ]
+
+
+def test_many_arms_are_ranked_by_their_last_check_the_best_named() -> None:
+    arms = [
+        arm(f"arm{i}", [{"step": 0, "eval_accuracy": i / 10}], [{"step": 0, "eval_accuracy": 0.1}]) for i in range(6)
+    ]
+    assert headline(record({}, arms)) == [
+        "Greedy accuracy at the last check on held-out problems: "
+        "arm5 30.0%, arm4 25.0%, arm3 20.0%, arm2 15.0% and 2 more."
     ]

@@ -4,8 +4,10 @@ A critique is text and nothing else. GenPRM's may hold Python that its authors r
 run (the "analyze" mode of its paper), and whatever a critique says, only verdict tokens are read.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +50,8 @@ class GenerativePRM:
     """A causal LM that is asked for ``critiques`` of a solution and read where each says right or wrong of a step.
 
     P(step right) = p(right token) / (p(right) + p(wrong)), averaged over the critiques that reach the step. A step that
-    none reaches stands at 0.5 and is listed in ``StepScores.unsaid``. The same seed gives the same critiques.
+    none reaches stands at 0.5 and is listed in ``StepScores.unsaid``. The same seed gives a solution the same critiques
+    whatever else is scored with it.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class GenerativePRM:
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
+        if form.layout == "critique turns":  # what follows an analysis is written here, not by the model
+            sampling = replace(sampling, stop=(ANALYZED,))
         self.tokenizer, self.form, self.engine, self.sampling = tokenizer, form, engine, sampling
         self.tokens, self.temperature, self.seed = tokens, temperature, seed
         self.lead, right, wrong = verdict_tokens(tokenizer, form.verdicts)
@@ -95,7 +100,7 @@ class GenerativePRM:
     def _at_once(self, solutions: Sequence[Solution]) -> list[list[np.ndarray]]:
         """ThinkPRM: one critique of all steps with a boxed verdict on each."""
         prompts = [self._chat([_user(_said(s))]) + THINK_START for s in solutions]
-        texts = self._generate(prompts, self.seed)
+        texts = self._generate(prompts)
         n = self.sampling.n
         rows = [
             self._read_at_boxes(prompts[i], text, len(solutions[i].steps))
@@ -116,7 +121,7 @@ class GenerativePRM:
                 talks[i].append(_user(step if number else f"{solutions[i].problem.question}\n{step}"))
             start = ANALYZE.replace("{number}", str(number + 1))
             prompts = [self._chat(talks[i]) + start for i in active]
-            texts = self._generate(prompts, self.seed + number)
+            texts = self._generate(prompts)
             said = [[text.partition(ANALYZED)[0] + ANALYZED + JUDGE for text in group] for group in texts]
             rows = [self._row([p + t]) for p, group in zip(prompts, said, strict=True) for t in group]
             read = iter(self._read(rows))
@@ -127,10 +132,12 @@ class GenerativePRM:
                 talks[i].append({"role": "assistant", "content": f"{start}{group[0]}{BOX}{verdict}}}{JUDGED}"})
         return judged
 
-    def _generate(self, prompts: Sequence[str], seed: int) -> list[list[str]]:
-        """``sampling.n`` continuations of each prompt, as text."""
+    def _generate(self, prompts: Sequence[str]) -> list[list[str]]:
+        """``sampling.n`` continuations of each prompt, as text; seeded by the prompt, not by its place in the call."""
         n = self.sampling.n
-        completions = self.engine.generate(encode(self.tokenizer, prompts), self.sampling, seed)
+        named = [f"{self.seed}\n{prompt}".encode() for prompt in prompts]
+        seeds = [int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1 for name in named]
+        completions = self.engine.generate(encode(self.tokenizer, prompts), self.sampling, seeds)
         texts = [token_ends(self.tokenizer, c.token_ids)[0] for c in completions]
         return [texts[i * n : (i + 1) * n] for i in range(len(prompts))]
 

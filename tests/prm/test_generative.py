@@ -43,7 +43,7 @@ class Writes:
         self,
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
-        seed: int,
+        seed: int | Sequence[int],
         advance: Callable[[int], None] | None = None,
     ) -> list[Completion]:
         self.asked += [TOKENIZER.decode(ids) for ids in prompts]

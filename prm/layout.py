@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+_MOST_COUNTED = 500  # steps; their conversations are encoded one by one, which takes the square of their length
+
+
 class Row(NamedTuple):
     """``ids`` of a solution with its prompt; ``ends`` (S,), where each step is read; the answer begins at ``start``.
 
@@ -120,7 +123,8 @@ def _without_markers(
     has_bos = places[0] == 0 and marker == tokenizer.bos_token_id
     places = places[1:] if has_bos else places
     _expect(solution, len(places) - 1, repr(str(tokenizer.pad_token)))
-    kept = [token for i, token in enumerate(ids) if i not in set(places)]
+    taken_out = set(places)
+    kept = [token for i, token in enumerate(ids) if i not in taken_out]
     ends = [place - 1 - taken for taken, place in enumerate(places)]
     return Row(kept, ends[1:], ends[0] + 1)
 
@@ -137,27 +141,38 @@ def _appended(form: Format, tokenizer: "PreTrainedTokenizerBase", solution: Solu
 
 
 def _turns(form: Format, tokenizer: "PreTrainedTokenizerBase", solution: Solution) -> Row:
-    """The assistant's turn is "+", an end-of-turn token behind it: the token before "+" is third from the end."""
+    """The assistant's turn is "+", an end-of-turn token behind it: the token before "+" is third from the end.
+
+    The turns are found again by the ids that the first one adds, header and all: to encode the conversation as it
+    stands after each step would take the square of its length.
+    """
+    opening = form.opening.replace("{question}", solution.problem.question)
+    said = {"role": "assistant", "content": form.verdicts[0]}
     messages: list[dict[str, str]] = []
-    ids: list[int] = []
-    ends = []
     for index, step in enumerate(_step_texts(form, solution)):
-        opening = form.opening.replace("{question}", solution.problem.question) if index == 0 else ""
-        messages += [{"role": "user", "content": opening + step}, {"role": "assistant", "content": form.verdicts[0]}]
-        grown = encode(tokenizer, [_chat(tokenizer, messages)])[0]
-        if grown[: len(ids)] != ids or grown[-2] != token_id(tokenizer, form.verdicts[0]):
-            raise UserError(
-                f"the chat template of {tokenizer.name_or_path!r} does not end a turn with {form.verdicts[0]!r} and "
-                "one token: not the tokenizer of a PRM in this format"
-            )
-        ids = grown
-        ends.append(len(ids) - 3)
-    return Row(ids, ends, ends[0] if ends else 0)
+        messages += [{"role": "user", "content": step if index else opening + step}, said]
+    if not messages:
+        return Row([], [], 0)
+    asked, answered, ids = encode(tokenizer, [_chat(tokenizer, messages[:n]) for n in (1, 2, len(messages))])
+    turn = answered[len(asked) :]
+    if answered[: len(asked)] != asked or len(turn) < 3 or turn[-2] != token_id(tokenizer, form.verdicts[0]):
+        raise UserError(
+            f"the chat template of {tokenizer.name_or_path!r} does not end a turn with {form.verdicts[0]!r} and "
+            "one token: not the tokenizer of a PRM in this format"
+        )
+    ends = [i + len(turn) - 3 for i, token in enumerate(ids) if token == turn[0] and ids[i : i + len(turn)] == turn]
+    _expect(solution, len(ends), f"turn {form.verdicts[0]!r}")
+    return Row(ids, ends, ends[0])
 
 
 def _conversation(form: Format, tokenizer: "PreTrainedTokenizerBase", solution: Solution) -> Row:
     """Positions as EurusPRM's card counts them, from the lengths of shorter conversations (a token late, as there)."""
     steps = _step_texts(form, solution)
+    if len(steps) > _MOST_COUNTED:
+        raise _Unreadable(
+            f"solution {solution.problem.id!r}: {len(steps)} steps, and this format's places are counted for "
+            f"{_MOST_COUNTED} at most; join some of them"
+        )
     opening = form.opening.replace("{question}", solution.problem.question)
 
     def conversation(count: int) -> str:

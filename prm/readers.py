@@ -5,12 +5,13 @@ which rows are dropped.
 """
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lm.errors import UserError
 from prm.fields import identity, text
@@ -21,6 +22,7 @@ from verifiers.rows import FORMATS, Row, hub_rows
 from verifiers.solution import Problem, Solution, Step
 from verifiers.split import split_steps
 
+T = TypeVar("T")
 Purpose = Literal["train", "evaluate"]
 Separator = Literal["line", "paragraph"]
 Neutral = Literal["right", "wrong", "drop"]
@@ -141,6 +143,35 @@ def read_step_labels(
         why = "; ".join([_listed(report.dropped_rows), *report.malformed[:1]])
         raise UserError(f"{source}: no labelled solution left ({why}); choose another file or policy")
     return solutions, report
+
+
+def read_parsed(path: str | Path, parse: Callable[[str, Mapping[str, Any]], T], on_bad_row: OnBadRow) -> list[T]:
+    """``parse(where, row)`` of each row of a file, ``where`` being its file and line.
+
+    A row that is not JSON, or for which ``parse`` raises ValueError, is the end (UserError with file and line), or is
+    left out and told on standard error. UserError where no row is left.
+    """
+    found: list[T] = []
+    malformed: list[str] = []
+
+    def bad(error: ValueError) -> None:
+        if on_bad_row == "error":
+            raise UserError(f"{error}; on_bad_row=skip leaves such rows out") from error
+        malformed.append(str(error))
+
+    try:
+        for where, row in read_rows(path, bad):
+            try:
+                found.append(parse(where, row))
+            except ValueError as error:
+                bad(ValueError(f"{where}: {error}"))
+    except DataError as error:
+        raise UserError(str(error)) from error
+    if not found:
+        raise UserError(f"{path}: no row that can be used; {malformed[0]}")
+    if malformed:
+        print(f"{path}: {len(malformed)} malformed rows left out", *malformed[:5], sep="\n  ", file=sys.stderr)
+    return found
 
 
 class _Counts:

@@ -16,9 +16,11 @@ from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.choice import answer_classes
+from prm.journal import Journal, journal_of, score_kept
 from prm.loading import Reading, load_as
-from prm.scorer import report_unscored, score_each
-from prm.scores import Aggregation, parse_rows
+from prm.readers import OnBadRow, read_parsed
+from prm.scorer import Scorer, report_unscored
+from prm.scores import Aggregation
 from rung.statistics import best_of_n_from_pool, bootstrap_interval, majority_at_k, pass_at_k
 from verifiers.solution import Problem, Solution
 from verifiers.split import split_steps
@@ -40,6 +42,8 @@ class BonConfig:
     aggregate: Aggregation = key("min", "how the PRM's step scores become a sample's score")
     separator: Literal["line", "paragraph"] = key("paragraph", "what separates the steps of a response")
     ties: Ties = key("fair", "between equal scores: a fair draw, or the sample that stands first in the file")
+    on_bad_row: OnBadRow = key("error", "a malformed row ends the run, or is left out and reported")
+    resume: bool = key(False, "go on with the scores that a run that was cut off has left in the folder")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
     micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
@@ -72,18 +76,24 @@ def evaluate_bon(config: BonConfig) -> dict[str, Any]:
     if config.prm is None and not config.reference:
         raise UserError("nothing to pick by: give prm=..., or reference=[all] for the scores that the files hold")
     prepare_torch(config.seed, config.threads)
-    files = {}
-    for path in config.files:
-        rows = list(parse_rows(path, _checked))
-        pools = [_pool(row, config.reference, path) for row in rows]
-        if config.prm is not None:
-            pools = _scored(pools, rows, config)
-        files[Path(path).name.split(".")[0]] = report_pools(pools, config.ties, config.seed) | {
-            "undecided": sum(s.get("correct") is None for row in rows for s in row["samples"])
-        }
+    rows = {path: read_parsed(path, _checked, config.on_bad_row) for path in config.files}
+    pools = {path: [_pool(row, config.reference, path) for row in rows[path]] for path in config.files}
+    journal = None
+    if config.prm is not None:
+        prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
+        kept = config.folder / "scores.partial"
+        journal = journal_of(kept, config.reading, config.prm, config.dtype, config.prompt, resume=config.resume)
+        pools = _scored(pools, rows, prm, journal, config)
+    files = {
+        Path(path).name.split(".")[0]: report_pools(pools[path], config.ties, config.seed)
+        | {"undecided": sum(s.get("correct") is None for row in rows[path] for s in row["samples"])}
+        for path in config.files
+    }
     summary = {"files": files, "ties": config.ties}
     config.folder.mkdir(parents=True, exist_ok=True)
     write_json(config.folder / "summary.json", summary)
+    if journal is not None:
+        journal.close()
     return summary
 
 
@@ -147,7 +157,7 @@ def weighted_majority(
     return float(np.mean([np.mean(right[a]) for a, w in weight.items() if w == most]))
 
 
-def _checked(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _checked(_: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(row.get("question"), str) or not isinstance(row.get("samples"), list) or not row["samples"]:
         raise ValueError('a pool\'s row needs "question" and a list of "samples"')
     if any(not isinstance(s, dict) or not isinstance(s.get("response"), str) for s in row["samples"]):
@@ -178,22 +188,28 @@ def _pool(row: Mapping[str, Any], reference: Sequence[str], path: str) -> Pool:
     return Pool(correct, answers, scores)
 
 
-def _scored(pools: Sequence[Pool], rows: Sequence[Mapping[str, Any]], config: BonConfig) -> list[Pool]:
+def _scored(
+    pools: Mapping[str, Sequence[Pool]],
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    prm: Scorer,
+    journal: Journal,
+    config: BonConfig,
+) -> dict[str, list[Pool]]:
     """The pools with the PRM's scores added; a sample that it cannot read has 0, as one without steps has."""
-    assert config.prm is not None
-    prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     solutions = []
-    for row in rows:
+    for row in (row for path in rows for row in rows[path]):
         problem = Problem(str(row.get("id", "")), row["question"], "")
         texts = [sample["response"] for sample in row["samples"]]
         solutions += [Solution(problem, text, split_steps(text, config.separator)) for text in texts]
     with progress("score", len(solutions)) as bar:
-        scores = score_each(prm, solutions, bar.advance)
+        scores = score_kept(prm, solutions, journal, bar.advance)
     if scores and all(isinstance(s, str) for s in scores):
+        journal.close()
         raise UserError(f"nothing here can be scored; {scores[0]}")
     report_unscored(scores)
     values = iter([0.0 if isinstance(s, str) else s.aggregate(config.aggregate) for s in scores])
-    return [
-        Pool(p.correct, p.answers, {**p.scores, f"PRM {config.aggregate}": tuple(next(values) for _ in p.correct)})
-        for p in pools
-    ]
+    name = f"PRM {config.aggregate}"
+    return {
+        path: [Pool(p.correct, p.answers, {**p.scores, name: tuple(next(values) for _ in p.correct)}) for p in group]
+        for path, group in pools.items()
+    }

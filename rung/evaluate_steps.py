@@ -16,6 +16,7 @@ from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.bootstrap import bootstrap_statistic
+from prm.journal import Journal, journal_of, score_kept
 from prm.loading import Reading, load_as
 from prm.metrics import (
     auc,
@@ -26,8 +27,8 @@ from prm.metrics import (
     first_error_f1,
     reliability,
 )
-from prm.readers import read_step_labels
-from prm.scorer import report_unscored, score_each
+from prm.readers import OnBadRow, read_step_labels
+from prm.scorer import report_unscored
 from prm.scores import LabeledSolution, StepScores
 from prm.step_metrics import StepCounts, blind_counts, count_steps
 from rung.report_plots import Canvas
@@ -47,6 +48,8 @@ class StepsConfig:
     separator: Separator = key("paragraph", "what is put between the steps of a file")
     limit: int | None = key(None, "at most so many solutions of each file, drawn at random", low=1)
     resamples: int = key(1000, "bootstrap samples of the problems", low=10)
+    on_bad_row: OnBadRow = key("error", "a malformed row ends the run, or is left out and reported")
+    resume: bool = key(False, "go on with the scores that a run that was cut off has left in the folder")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
     micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
@@ -122,7 +125,9 @@ def score_files(config: StepsConfig) -> dict[str, Scored]:
     prepare_torch(config.seed, config.threads)
     read = {}
     for path in config.files:
-        items, said = read_step_labels(path, purpose="evaluate", separator=config.separator)
+        items, said = read_step_labels(
+            path, purpose="evaluate", separator=config.separator, on_bad_row=config.on_bad_row
+        )
         if config.limit is not None and config.limit < len(items):
             # Not the first ones: ProcessBench's files begin with wrong solutions only.
             items = random.Random(config.seed).sample(items, config.limit)
@@ -131,12 +136,18 @@ def score_files(config: StepsConfig) -> dict[str, Scored]:
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     everything = [item.solution for items in read.values() for item in items]
     with progress("score", len(everything)) as bar:
-        found = score_each(prm, everything, bar.advance)
+        found = score_kept(prm, everything, _journal(config), bar.advance)
     if found and all(isinstance(s, str) for s in found):
+        _journal(config).close()
         raise UserError(f"nothing here can be scored; {found[0]}")
     report_unscored(found)
     scores = iter(found)
     return {name: [(item, next(scores)) for item in items] for name, items in read.items()}
+
+
+def _journal(config: StepsConfig) -> Journal:
+    kept = config.folder / "scores.partial"
+    return journal_of(kept, config.reading, config.prm, config.dtype, config.prompt, resume=config.resume)
 
 
 def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -> dict[str, Any]:
@@ -240,6 +251,7 @@ def write_up(config: StepsConfig, summary: dict[str, Any], subsets: dict[str, Sc
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     page = f"<!doctype html><meta charset=utf-8><title>Reliability</title><style>{style}</style>{drawing}\n"
     write_atomic(config.folder / "reliability.html", page)
+    _journal(config).close()
 
 
 def _kind(item: LabeledSolution) -> str:

@@ -1,16 +1,17 @@
 """``rung rerank``: candidate solutions ordered by a reward model, the best first; ``rerank`` is the same as a call."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lm.config import REQUIRED, key
-from lm.errors import UserError
+from prm.readers import read_parsed
 from prm.scorer import Scorer
-from prm.scores import Aggregation, StepScores, parse_rows
-from rung.score import ScoreConfig, Unscorable, as_row, score_all, solution_of, write_out
+from prm.scores import Aggregation, StepScores
+from rung.score import ScoreConfig, Separator, Unscorable, as_row, score_all, solution_of, write_out
 from verifiers.solution import Solution
 
 
@@ -42,36 +43,37 @@ def main(config: RerankConfig) -> None:
             ranking.append({"index": index, "text": solution.text} | as_row(next(scored), config.aggregate))
         ranking.sort(key=lambda place: (place["score"] is None, -(place["score"] or 0.0)))
         text += json.dumps(row | {"ranking": ranking[: config.top]}, ensure_ascii=False) + "\n"
-    write_out(config.out, text)
+    write_out(config, text)
 
 
 def _groups(config: RerankConfig) -> list[tuple[dict[str, Any], list[Solution]]]:
     """(what the output repeats of a question, its candidates), in the order of the file."""
     groups: list[tuple[dict[str, Any], list[Solution]]] = []
     by_question: dict[str, list[Solution]] = {}
-    for number, row in enumerate(parse_rows(config.file, dict), 1):
-        where = f"{config.file}: row {number}"
-        candidates = row.get("candidates")
-        if candidates is None:
-            solution = solution_of(row, where, config.separator)
-            question = solution.problem.question
-            if question not in by_question:
-                by_question[question] = []
-                groups.append(({"question": question}, by_question[question]))
-            by_question[question].append(solution)
+    for rest, candidates in read_parsed(config.file, partial(_candidates, config.separator), config.on_bad_row):
+        if rest is not None:
+            groups.append((rest, candidates))
             continue
-        if not isinstance(candidates, list) or not all(isinstance(c, str) for c in candidates):
-            raise UserError(f'{where}: "candidates" must be a list of texts')
-        rest = {name: value for name, value in row.items() if name != "candidates"}
-        solved = [
-            solution_of(
-                {**rest, "steps": None, "text": c, "id": f"{row.get('id', where)}, candidate {i}"},
-                where,
-                config.separator,
-            )
-            for i, c in enumerate(candidates)
-        ]
-        groups.append((rest, solved))
-    if not groups:
-        raise UserError(f"{config.file} is empty: no candidates to rank")
+        question = candidates[0].problem.question
+        if question not in by_question:
+            by_question[question] = []
+            groups.append(({"question": question}, by_question[question]))
+        by_question[question] += candidates
     return groups
+
+
+def _candidates(
+    separator: Separator, where: str, row: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, list[Solution]]:
+    """A row's candidates and its other columns, None where the row is itself one of the candidates."""
+    candidates = row.get("candidates")
+    if candidates is None:
+        return None, [solution_of(row, where, separator)]
+    if not isinstance(candidates, list) or not all(isinstance(c, str) for c in candidates):
+        raise ValueError('"candidates" must be a list of texts')
+    rest = {name: value for name, value in row.items() if name != "candidates"}
+    own = [
+        rest | {"steps": None, "text": text, "id": f"{row.get('id', where)}, candidate {i}"}
+        for i, text in enumerate(candidates)
+    ]
+    return rest, [solution_of(candidate, where, separator) for candidate in own]

@@ -1,22 +1,23 @@
 """``rung score``: P(right) of every step of the solutions in a file, for reranking and for looking."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lm.checkpoint import write_atomic
 from lm.config import REQUIRED, key, part
-from lm.errors import UserError
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
+from prm.journal import Journal, journal_of, score_kept
 from prm.loading import Reading, load_as
-from prm.scorer import report_unscored, score_each
-from prm.scores import Aggregation, StepScores, parse_rows
+from prm.readers import OnBadRow, read_parsed
+from prm.scorer import report_unscored, stop_at_complaint
+from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
-from verifiers.split import join_steps, split_steps
+from verifiers.split import join_steps, split_steps, steps_at
 
 Separator = Literal["line", "paragraph"]
 Unscorable = Literal["stop", "null"]
@@ -33,6 +34,8 @@ class ScoreConfig:
     aggregate: Aggregation = key("min", "how a solution's step scores become its score")
     separator: Separator = key("line", "what separates the steps of a text")
     unscorable: Unscorable = key("null", "a solution without scores (too long, an empty step): null and why, or stop")
+    on_bad_row: OnBadRow = key("error", "a malformed row ends the run, or is left out and reported")
+    resume: bool = key(False, "go on with what a run that was cut off has left beside out, in OUT.scores")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the model; bfloat16 for GPUs")
     micro_tokens: int = key(16384, "padded tokens a forward pass", low=1)
@@ -41,27 +44,35 @@ class ScoreConfig:
 
 def main(config: ScoreConfig) -> None:
     """Write each row of the file with ``step_scores`` (S,) and ``score`` added."""
-    rows = list(parse_rows(config.file, dict))
-    if not rows:
-        raise UserError(f"{config.file} is empty: no solutions to score")
-    solutions = [solution_of(row, f"{config.file}: row {i + 1}", config.separator) for i, row in enumerate(rows)]
-    scores = score_all(solutions, config)
+    rows = read_parsed(
+        config.file, lambda where, row: (row, solution_of(row, where, config.separator)), config.on_bad_row
+    )
+    scores = score_all([solution for _, solution in rows], config)
     lines = [
-        json.dumps(row | as_row(s, config.aggregate), ensure_ascii=False) for row, s in zip(rows, scores, strict=True)
+        json.dumps(dict(row) | as_row(s, config.aggregate), ensure_ascii=False)
+        for (row, _), s in zip(rows, scores, strict=True)
     ]
-    write_out(config.out, "".join(line + "\n" for line in lines))
+    write_out(config, "".join(line + "\n" for line in lines))
 
 
 def score_all(solutions: Sequence[Solution], config: ScoreConfig) -> list[StepScores | str]:
     """The scores of each solution, or the reason why it has none (with ``unscorable=stop`` that is a UserError)."""
     prepare_torch(0, config.threads)
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
+    if config.unscorable == "stop":
+        stop_at_complaint(prm.measure(solutions))
     with progress("score", len(solutions)) as bar:
-        if config.unscorable == "stop":
-            return list(prm.score(solutions, bar.advance))
-        found = score_each(prm, solutions, bar.advance)
+        found = score_kept(prm, solutions, _journal(config), bar.advance)
     report_unscored(found)
     return found
+
+
+def _journal(config: ScoreConfig) -> Journal | None:
+    """Beside the output; standard output can keep nothing."""
+    if config.out is None:
+        return None
+    kept = config.out.with_name(config.out.name + ".scores")
+    return journal_of(kept, config.reading, config.prm, config.dtype, config.prompt, resume=config.resume)
 
 
 def as_row(scores: StepScores | str, aggregate: Aggregation) -> dict[str, Any]:
@@ -72,23 +83,32 @@ def as_row(scores: StepScores | str, aggregate: Aggregation) -> dict[str, Any]:
     return said | ({"unsaid_steps": list(scores.unsaid)} if scores.unsaid else {})
 
 
-def write_out(out: Path | None, text: str) -> None:
+def write_out(config: ScoreConfig, text: str) -> None:
     """To the file, whole or not at all, or to standard output."""
-    if out is None:
+    journal = _journal(config)
+    if config.out is None or journal is None:
         print(text, end="")
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, text)
+        write_atomic(config.out, text)
+        journal.close()
 
 
-def solution_of(row: dict[str, Any], where: str, separator: Separator) -> Solution:
-    """The solution in a row: its "text" cut into steps, or its "steps" joined."""
+def solution_of(row: Mapping[str, Any], where: str, separator: Separator) -> Solution:
+    """The solution in a row: its "text" cut into steps (at the spans in "steps", where there are any), or its "steps"
+    joined. ValueError where it holds none; ``where`` is the name of one without an id."""
     question, text, steps = row.get("question"), row.get("text"), row.get("steps")
     if not isinstance(question, str):
-        raise UserError(f'{where} has no "question" text')
+        raise ValueError('no "question" text')
     problem = Problem(str(row.get("id", where)), question, "")
     if isinstance(text, str):
-        return Solution(problem, text, split_steps(text, separator))
-    if not isinstance(steps, list) or not all(isinstance(s, str) for s in steps):
-        raise UserError(f'{where} has neither a "text" nor a list of "steps" that are text')
-    return Solution(problem, *join_steps(steps, separator))
+        spans = isinstance(steps, list) and bool(steps) and all(isinstance(step, list) for step in steps)
+        solution = Solution(problem, text, steps_at(text, steps) if spans else split_steps(text, separator))
+    elif isinstance(steps, list) and all(isinstance(s, str) for s in steps):
+        solution = Solution(problem, *join_steps(steps, separator))
+    else:
+        raise ValueError('neither a "text" nor a list of "steps" that are text')
+    try:
+        (question + solution.text).encode()
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which is no character
+        raise ValueError("half of a surrogate pair in its text; the file needs valid Unicode") from None
+    return solution

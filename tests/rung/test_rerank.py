@@ -84,5 +84,5 @@ def test_a_candidate_that_does_not_fit(model: str, tmp_path: Path) -> None:
 def test_what_no_row_may_lack(tmp_path: Path) -> None:
     file = tmp_path / "c.jsonl"
     file.write_text('{"question": "q", "candidates": "no list"}\n')
-    with pytest.raises(UserError, match='row 1: "candidates" must be a list of texts'):
+    with pytest.raises(UserError, match=r'c\.jsonl:1: "candidates" must be a list of texts'):
         rerank_file(RerankConfig(file=file))

@@ -70,15 +70,38 @@ def test_to_standard_output(prm: str, tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "a"}, 'row 2 has no "question" text'),
-        ({"question": "q"}, 'row 2 has neither a "text" nor a list of "steps"'),
-        ({"question": "q", "steps": ["a", 1]}, 'row 2 has neither a "text" nor a list of "steps"'),
+        ({"text": "a"}, 'rows.jsonl:2: no "question" text; on_bad_row=skip'),
+        ({"question": "q"}, 'rows.jsonl:2: neither a "text" nor a list of "steps"'),
+        ({"question": "q", "steps": ["a", 1]}, 'rows.jsonl:2: neither a "text" nor a list of "steps"'),
+        ({"question": "q", "text": "ab", "steps": [[0, 3]]}, r"rows.jsonl:2: step 0 is \[0, 3\], not"),
+        ({"question": "q", "text": "\ud800"}, "rows.jsonl:2: half of a surrogate pair"),
     ],
 )
 def test_a_row_that_lacks_something(tmp_path: Path, row: dict, message: str) -> None:
     file = write(tmp_path / "rows.jsonl", {"question": "q", "text": "a"}, row)
     with pytest.raises(UserError, match=message):
         score(ScoreConfig(file=file))
+
+
+def test_spans_are_steps_and_bad_rows_can_be_left_out(
+    prm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "3+4=7\nand 7-2=5"
+    file = write(
+        tmp_path / "rows.jsonl", {"question": "q", "text": text, "steps": [[0, 5], [6, 13]]}, {"question": "q"}
+    )
+    with file.open("a") as more:
+        more.write("{not json\n\n" + json.dumps({"question": "q", "steps": ["3+4=7", "and 7-2"]}) + "\n")
+    score(ScoreConfig(file=file, out=tmp_path / "out.jsonl", prm=prm, threads=1, on_bad_row="skip"))
+    spans, steps = read_lines(tmp_path / "out.jsonl")
+    assert len(spans["step_scores"]) == 2
+    assert spans["step_scores"] == pytest.approx(steps["step_scores"], abs=1e-6)
+    err = capsys.readouterr().err
+    assert "2 malformed rows left out" in err
+    assert "rows.jsonl:2: neither" in err
+    assert "rows.jsonl:3: not JSON" in err
+    with pytest.raises(UserError, match=r"no row that can be used; .*rows.jsonl:1: no \"question\""):
+        score(ScoreConfig(file=write(file, {}), prm=prm, on_bad_row="skip"))
 
 
 def test_what_has_no_score_says_why_and_ends_nothing(

@@ -2,7 +2,7 @@
 
 import os
 import re
-import signal
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,19 +20,14 @@ from lm.vllm_engine import CPU_CACHE_GIB, ON_CPU
 
 _PATIENCE = 900.0  # seconds until a large model has to be up
 _GRACE = 20.0  # seconds to end by itself
-# The server asks to be ended when its parent is, however that ends (Linux: PR_SET_PDEATHSIG is 1), and then becomes
-# vLLM's own entry point.
-_BOOT = """import ctypes, runpy, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 15)
-runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
-"""
+_KEEPER = Path(__file__).with_name("keeper.py")
 
 
 class VLLMServer:
     """A running server of the model at ``name`` on a free port of this machine; ``url`` ends in /v1.
 
-    It ends when nothing refers to it any more, when this process ends, or at ``stop()``. ``python`` is the interpreter
+    It ends when nothing refers to it any more, when this process ends in whatever way, or at ``stop()``: lm/keeper.py,
+    which is ``process``, sees to that. ``python`` is the interpreter
     that has vLLM. Raises UserError with the end of its log where it does not come up.
     """
 
@@ -50,6 +45,8 @@ class VLLMServer:
     ) -> None:
         import torch
 
+        if shutil.which(python) is None:
+            raise UserError(f"cannot start {python}: there is no such program; engine.python is to have vLLM")
         self.name = name
         port = _free_port()
         self.address = f"http://127.0.0.1:{port}"
@@ -69,16 +66,14 @@ class VLLMServer:
         environment = (
             (ON_CPU if on_cpu else {}) | os.environ | {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
         )
-        try:
-            # In a session of its own, Ctrl-C at the terminal reaches the run alone, which ends its step first.
-            self.process = subprocess.Popen(
-                [python, "-c", _BOOT, *words], env=environment, stdout=descriptor, stderr=descriptor,
-                stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise UserError(f"cannot start {python}: {error.strerror}; engine.python is to have vLLM") from error
-        finally:
-            os.close(descriptor)
+        keeper = [sys.executable, "-P", str(_KEEPER), str(os.getpid()), str(_GRACE)]
+        server = [python, "-m", "vllm.entrypoints.openai.api_server", *words]
+        # In a session of its own, Ctrl-C at the terminal reaches the run alone, which ends its step first.
+        self.process = subprocess.Popen(
+            [*keeper, *server], env=environment, stdout=descriptor, stderr=descriptor, stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(descriptor)
         self.stop = weakref.finalize(self, _stop, self.process, self.log)
         self._wait_until_healthy()
 
@@ -120,13 +115,8 @@ def is_healthy(address: str) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    process.terminate()
+    process.wait()
     log.unlink(missing_ok=True)
 
 

@@ -30,7 +30,7 @@ from verifiers.solution import Problem
 Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
 _BY_POLICY = (MONTE_CARLO, OMEGA)
 _DEAR = (MONTE_CARLO, OMEGA, JUDGE)
-_MAY_CHANGE = MAY_CHANGE | {f"judge.{name}" for name in MANNERS}
+_MAY_CHANGE = MAY_CHANGE | {f"judge.{name}" for name in (*MANNERS, "start")}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from living import HAS_PROC, children, in_session, wait_for
 
 from lm.chat import ChatConfig
 from lm.engine import Completion, Sampling
@@ -84,16 +84,6 @@ def test_a_servers_completions_are_those_of_the_weights_it_was_given(
         engine.generate([[1] * 3000], sampling, 1)
 
 
-def gone(pid: int, patience: float = 60) -> bool:
-    """Whether the process ends; one that nobody has reaped is as good as gone."""
-    deadline, stat = time.monotonic() + patience, Path(f"/proc/{pid}/stat")
-    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
 @pytest.mark.slow
 def test_a_started_server_ends_with_its_engine_and_its_death_is_one_line(
     vllm_python: str, vllm_model: Callable[[int], Path]
@@ -104,25 +94,35 @@ def test_a_started_server_ends_with_its_engine_and_its_death_is_one_line(
     address, log = engine.server.address, engine.server.log
     assert is_healthy(address)
     assert log.exists()
-    os.killpg(engine.server.process.pid, signal.SIGKILL)
+    keeper = engine.server.process.pid
+    assert len(in_session(keeper)) > 2  # the server has an engine in a process of its own
+    for server in children(keeper):
+        os.kill(server, signal.SIGKILL)
     with pytest.raises(UserError, match=r"ended \(signal 9\): .*; its log: "):
         engine.generate([[1, 2]], Sampling(max_tokens=4), 0)
+    assert in_session(keeper) == []
     del engine
     assert not log.exists()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a process that its parent was killed")
-def test_a_started_server_outlives_neither_ctrl_c_nor_the_kill_of_its_parent(
-    vllm_python: str, vllm_model: Callable[[int], Path]
+@pytest.mark.skipif(not HAS_PROC, reason="looks in /proc for who is alive")
+@pytest.mark.parametrize(("number", "starting"), [(signal.SIGKILL, True), (signal.SIGINT, False)])
+def test_a_started_server_outlives_its_parent_in_no_case(
+    vllm_python: str, vllm_model: Callable[[int], Path], number: int, starting: bool
 ) -> None:
+    """Killed while the engine loads, or by Ctrl-C while it serves; tests/lm/test_keeper.py has the other ways."""
     program = "import sys, time; from lm.vllm_server import VLLMServer\n"
     program += "server = VLLMServer(sys.argv[1], cache_gib=0.1, python=sys.argv[2])\n"
-    program += "print(server.process.pid, flush=True); time.sleep(600)"
-    for number in (signal.SIGINT, signal.SIGKILL):
-        words = [sys.executable, "-c", program, str(vllm_model(0)), vllm_python]
-        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
-            assert parent.stdout is not None
-            pid = int(parent.stdout.readline())
-            parent.send_signal(number)
-        assert gone(pid)
+    program += "print('up', flush=True); time.sleep(600)"
+    words = [sys.executable, "-c", program, str(vllm_model(0)), vllm_python]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        assert parent.stdout is not None
+        wait_for(lambda: children(parent.pid), 120)
+        [keeper] = children(parent.pid)
+        if starting:
+            wait_for(lambda: len(in_session(keeper)) > 2, 300)
+        else:
+            assert parent.stdout.readline() == "up\n"
+        parent.send_signal(number)
+    wait_for(lambda: not in_session(keeper))

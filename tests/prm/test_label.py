@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chat_server import message, serving
+from living import alive, children
 from toy_models import save, solution, toy_policy, toy_tokenizer
 
 from lm.config import to_yaml
@@ -23,6 +25,7 @@ from prm.label import LabelConfig, label
 from prm.labelled_data import up_to_first_error
 from prm.problems import ProblemsConfig, load_problems
 from prm.scores import LabeledSolution, read_labeled, write_labeled
+from rung.cli import main
 from verifiers.solution import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,6 +204,27 @@ def test_a_file_s_solutions_judged_compared_and_mixed(tmp_path: Path) -> None:
     assert summary["given_and_judge"]["table"] == [[1, 1], [0, 5]]
     assert {"given_and_symbolic", "judge_and_symbolic", "mixed"} <= set(summary)
     assert not list(folder.glob("test.*"))
+
+
+@pytest.mark.slow
+def test_a_judge_that_starts_its_own_server(
+    vllm_python: str, vllm_model: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """A random model held to the schema judges every step of what it can read, and its server is gone at the end."""
+    texts = ["12-3\n9\n#### 9", "11-3\n#### 8", "\n".join(["12-3"] * 150)]
+    rows = [{"question": "8+4-3", "answer": "9", "text": text} for text in texts]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [f"folder={tmp_path / 'labels'}", f"solutions={tmp_path / 'mine.jsonl'}", "separator=line", "threads=1"]
+    words += ["labellers=[symbolic,judge]", "judge.start=true", f"judge.model={vllm_model(0)}", "judge.critique=false"]
+    words += ["judge.temperature=1", "judge.max_tokens=200", f"engine.python={vllm_python}", "engine.cache_gib=0.1"]
+    assert main(["label", *words]) == 0
+    judged = read_labeled(tmp_path / "labels" / "train.judge.jsonl")
+    assert [len(item.labels) for item in judged] == [3, 2, 150]
+    summary = json.loads((tmp_path / "labels" / "summary.json").read_text())["judge"]
+    assert (summary["unreadable"], summary["refused"]) == (0, 1)  # the third is longer than the model's context
+    assert summary["requests"] == 3
+    assert summary["judged"] == sum(label is not None for item in judged for label in item.labels)
+    assert not [pid for pid in children(os.getpid()) if alive(pid)]
 
 
 def test_omega_over_a_file_of_solutions_nobody_has_labelled(policy: str, tmp_path: Path) -> None:

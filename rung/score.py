@@ -101,8 +101,8 @@ def solution_of(row: Mapping[str, Any], where: str, separator: Separator) -> Sol
         raise ValueError('no "question" text')
     problem = Problem(str(row.get("id", where)), question, "")
     if isinstance(text, str):
-        spans = isinstance(steps, list) and bool(steps) and all(isinstance(step, list) for step in steps)
-        solution = Solution(problem, text, steps_at(text, steps) if spans else split_steps(text, separator))
+        spans = steps if isinstance(steps, list) and all(isinstance(step, list) for step in steps) else []
+        solution = Solution(problem, text, steps_at(text, spans) if spans else split_steps(text, separator))
     elif isinstance(steps, list) and all(isinstance(s, str) for s in steps):
         solution = Solution(problem, *join_steps(steps, separator))
     else:

@@ -1,5 +1,6 @@
 """Published formats: ids, positions and scores as straight-line code after each model card works them out."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,16 @@ def test_every_name_finds_its_format() -> None:
         "runs/math-shepherd/prm/model": "rung",
     }
     assert {name: find_format(name, {})[0] for name in named} == named
+
+
+def test_a_solution_of_3000_steps_takes_its_length_in_time_or_says_why_not() -> None:
+    """To encode it anew after each step, as cards do, would take hours: seconds here are the test."""
+    long = solve([f"Now {i} + {i} = {2 * i}" for i in range(3000)], name="long", joiner="\n")
+    began = time.process_time()
+    for name, form in FORMATS.items():
+        if not form.layout.startswith("critique"):
+            tokenizer = {"rlhflow": llama3(), "math-shepherd": mistral(), "reasoneval": mistral()}.get(name, qwen())
+            row = our_row(name, tokenizer, long)
+            assert len(row.ends) == (0 if name == "eurus-prm" else 3000), name
+    assert "'long': 3000 steps, and this format's places" in str(our_row("eurus-prm", qwen(), long).fault)
+    assert time.process_time() - began < 30

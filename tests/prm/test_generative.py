@@ -50,12 +50,11 @@ class Writes:
         return [completion(TOKENIZER, next(self.texts)) for _ in range(len(prompts) * sampling.n)]
 
 
-def probability(lm: Qwen2ForCausalLM, ids: list[int], right: str, wrong: str) -> float:
-    """P(right) of the two verdicts after ``ids`` by one plain forward pass, the verdicts being told apart at once."""
-    [a], [b] = (TOKENIZER(text, add_special_tokens=False)["input_ids"][:1] for text in (right, wrong))
-    with torch.no_grad():
-        logits = lm(torch.tensor([ids])).logits[0, -1]
-    return float(logits[[a, b]].softmax(0)[0])
+def told_apart(right: str, wrong: str) -> tuple[list[int], int, int]:
+    """As this tokenizer cuts boxed verdicts: two tokens that both begin with, then the brace with the word."""
+    first, second, *words = TOKENIZER.convert_tokens_to_ids(["\\", "boxed", f"{{{right}", f"{{{wrong}"])
+    assert TOKENIZER.unk_token_id not in words
+    return [first, second], words[0], words[1]
 
 
 def encode(*pieces: str) -> list[int]:
@@ -76,8 +75,9 @@ def test_thinkprm() -> None:
     )
     prompt = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n\nLet's verify step by step:"
     assert engine.asked == [prompt]
-    lead, right, wrong = verdict_tokens(TOKENIZER, ("correct", "incorrect"))
-    box = TOKENIZER.decode(lead)
+    lead, right, wrong = told_apart("correct", "incorrect")
+    assert verdict_tokens(TOKENIZER, ("correct", "incorrect")) == (lead, right, wrong)
+    box = "\\boxed"
     first = critique.index("\\boxed{")
     second = critique.index("\\boxed{", first + 1)
     one = [*encode(prompt + critique[:first]), *lead]
@@ -86,8 +86,6 @@ def test_thinkprm() -> None:
         expected = [float(lm(torch.tensor([ids])).logits[0, -1, [right, wrong]].softmax(0)[0]) for ids in (one, two)]
     np.testing.assert_allclose(scores.probabilities, expected, atol=1e-5)
     assert scores.unsaid == ()
-    if box == "\\boxed{":
-        assert expected[0] == pytest.approx(probability(lm, one, "correct", "incorrect"), abs=1e-6)
 
 
 def test_a_critique_that_stops_early_leaves_steps_unsaid() -> None:
@@ -111,14 +109,13 @@ def test_genprm() -> None:
     system = "You are a math teacher. Your task is to review and critique the paragraphs in solution step by step."
     talk = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{QUESTION}\n{STEPS[0]}<|im_end|>\n"
     talk += "<|im_start|>assistant\n"
-    lead, *_ = verdict_tokens(TOKENIZER, ("Yes", "No"))
+    lead, right, wrong = told_apart("Yes", "No")
     expected = []
     for number, said in enumerate(("it is 9.", "9 - 3 = 6, fine."), 1):
         start = f"<analyze>\nLet's analyze the Paragraph {number} step by step: "
         assert engine.asked[number - 1] == talk + start
         body = f"{start}{said}</analyze>\n<output>\n**Judgement**: $"
         ids = [*encode(talk + body), *lead]
-        _, right, wrong = verdict_tokens(TOKENIZER, ("Yes", "No"))
         with torch.no_grad():
             expected.append(float(lm(torch.tensor([ids])).logits[0, -1, [right, wrong]].softmax(0)[0]))
         verdict = "Yes" if expected[-1] >= 0.5 else "No"

@@ -13,6 +13,15 @@ def text(row: Row, name: str, absent: str | None = None) -> str:
         return absent
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name!r} is {value!r}; it must be text")
+    return encodable(value, repr(name))
+
+
+def encodable(value: str, name: str) -> str:
+    """The text, where it is Unicode: JSON can spell half of a surrogate pair, which no tokenizer takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half of a surrogate pair; give valid Unicode") from None
     return value
 
 
@@ -27,6 +36,7 @@ def not_blank(values: Sequence[Any], name: str) -> tuple[str, ...]:
     for index, value in enumerate(values):
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name}[{index}] is {value!r}; a step must be text that is not blank")
+        encodable(value, f"{name}[{index}]")
     return tuple(value.strip() for value in values)
 
 

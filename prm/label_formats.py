@@ -108,7 +108,8 @@ def prm800k(row: Row, name: str) -> list[JudgedSteps]:
 def prm800k_tree(row: Row, name: str) -> list[JudgedSteps]:
     """{"id", "question", "gold_answer", "levels": [[{"text", "rating", "chosen"}, ...], ...]}: PRM800K re-formatted."""
     levels = row["levels"]
-    if not isinstance(levels, list) or not all(isinstance(level, list) for level in levels):
+    nested = isinstance(levels, list) and all(isinstance(level, list) for level in levels)
+    if not nested or not all(isinstance(each, Mapping) for level in levels for each in level):
         raise ValueError("'levels' must be a list of lists of candidates")
     problem = Problem(identity(row, "id", name), text(row, "question"), text(row, "gold_answer", ""))
     candidates = [[_candidate(each, bool(each.get("chosen"))) for each in level] for level in levels]
@@ -120,7 +121,7 @@ _Candidate = tuple[str, Judgement, bool]  # text, judgement, whether labelling w
 
 def _candidate(completion: Row, chosen: bool) -> _Candidate:
     rating = completion.get("rating")
-    if rating not in _RATINGS or isinstance(rating, bool):
+    if rating not in tuple(_RATINGS) or isinstance(rating, bool):
         raise ValueError(f"'rating' is {rating!r}; it must be 1, 0, -1 or null")
     return _ANSWER_TAIL.sub("", text(completion, "text")).strip(), _RATINGS[rating], chosen
 
@@ -194,7 +195,7 @@ def math_aps(row: Row, name: str) -> list[JudgedSteps]:
             prefixes.append((prefix, share(node.get("mc_value"), "'mc_value'")))
             stack += [(prefix, child) for child in mappings(node, "children")]
     elif isinstance(states, list):
-        for state in states:
+        for state in mappings(row, "reasoning_steps"):
             prefix = text(state, "solution_prefix")
             if not prefix.startswith(question):
                 raise ValueError(f"'solution_prefix' does not begin with the question: {prefix[:40]!r}")
@@ -296,9 +297,9 @@ def prmbench(row: Row, name: str) -> list[JudgedSteps]:
     Steps that are not listed count as right, also after an error, as the benchmark scores them (Song et al. 2025).
     """
     steps, listed = texts(row, "modified_process"), sequence(row, "error_steps")
-    wrong = {number for number in listed if isinstance(number, int) and 1 <= number <= len(steps)}
-    if len(wrong) != len(set(listed)):
+    if not all(type(number) is int and 1 <= number <= len(steps) for number in listed):
         raise ValueError(f"'error_steps' is {listed} of {len(steps)} steps counted from 1")
+    wrong = set(listed)
     judged: tuple[Judgement, ...] = tuple(float(index + 1 not in wrong) for index in range(len(steps)))
     kind = text(row, "classification", "")
     problem = Problem(identity(row, "idx", name), text(row, "modified_question"), "")

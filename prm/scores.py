@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from lm.errors import UserError
+from prm.fields import encodable
 from verifiers.rows import DataError, hub_rows, read_rows
 from verifiers.solution import Problem, Solution
 from verifiers.split import steps_at
@@ -165,7 +166,7 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name!r} must be text, not {value!r}" if name in row else f"no {name!r}")
-    return value
+    return encodable(value, repr(name))
 
 
 def _list(row: Mapping[str, Any], name: str) -> list[Any]:

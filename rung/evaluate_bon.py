@@ -16,6 +16,7 @@ from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.choice import answer_classes
+from prm.fields import encodable
 from prm.journal import Journal, journal_of, score_kept
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
@@ -162,6 +163,14 @@ def _checked(_: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ValueError('a pool\'s row needs "question" and a list of "samples"')
     if any(not isinstance(s, dict) or not isinstance(s.get("response"), str) for s in row["samples"]):
         raise ValueError('each sample needs its "response" text')
+    if any(s.get("correct") not in (True, False, None) for s in row["samples"]):
+        raise ValueError('a sample\'s "correct" must be true, false or null')
+    for sample in row["samples"]:
+        encodable(sample["response"], '"response"')
+        cached = sample.get("ref_prm") or {}
+        if not isinstance(cached, dict) or not all(isinstance(rules, dict) for rules in cached.values()):
+            raise ValueError('"ref_prm" must hold a score by model and rule')
+    encodable(row["question"], '"question"')
     if all(s.get("correct") is None for s in row["samples"]) and not isinstance(row.get("gold_answer"), str):
         raise ValueError('neither a sample\'s "correct" nor a "gold_answer" to judge it by')
     return row
@@ -181,9 +190,11 @@ def _pool(row: Mapping[str, Any], reference: Sequence[str], path: str) -> Pool:
         model, _, rule = name.partition(":")
         try:
             scores[name] = tuple(float(c[model][rule]) for c in cached)
-        except (KeyError, TypeError):
+            if not np.isfinite(scores[name]).all():
+                raise ValueError("not a number")
+        except (KeyError, TypeError, ValueError):
             raise UserError(
-                f"{path}: {problem.id} has no reference score {name!r}; it has {', '.join(names)}"
+                f"{path}: {problem.id} has no reference score {name!r} of each sample; it has {', '.join(names)}"
             ) from None
     return Pool(correct, answers, scores)
 

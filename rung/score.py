@@ -11,6 +11,7 @@ from lm.config import REQUIRED, key, part
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
+from prm.fields import encodable
 from prm.journal import Journal, journal_of, score_kept
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
@@ -107,8 +108,5 @@ def solution_of(row: Mapping[str, Any], where: str, separator: Separator) -> Sol
         solution = Solution(problem, *join_steps(steps, separator))
     else:
         raise ValueError('neither a "text" nor a list of "steps" that are text')
-    try:
-        (question + solution.text).encode()
-    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which is no character
-        raise ValueError("half of a surrogate pair in its text; the file needs valid Unicode") from None
+    encodable(question, '"question"'), encodable(solution.text, "the text")
     return solution

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prm.fields import encodable
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
 from verifiers.split import join_steps, split_steps, steps_at
@@ -76,16 +77,15 @@ def read_candidates(row: Mapping[str, Any], separator: Separator, aggregate: Agg
     if isinstance(samples, list):
         shared = {name: row.get(name) for name in ("id", "question", "answer", "gold", "gold_answer")}
         for sample in samples:
+            if not isinstance(sample, Mapping):
+                raise ValueError(f'"samples" has {sample!r} in it; each must be an object')
             own = {name: value for name, value in sample.items() if name not in shared}  # "answer": not gold
             yield from read_candidates({"text": sample.get("response")} | own | shared, separator, aggregate)
         return
     gold = next((str(row[name]) for name in ("answer", "gold", "gold_answer") if row.get(name) is not None), "")
     problem = Problem(str(row.get("id") or _digest(question)), question, gold)
     solution = _solution(problem, row.get("text"), row.get("steps"), separator)
-    try:
-        (question + gold + solution.text).encode()
-    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, which no page can show
-        raise ValueError("half of a surrogate pair in its text; the file needs valid Unicode") from None
+    encodable(question + gold + solution.text, "its text")
     correct = row.get("correct")
     if not isinstance(correct, bool):
         reason = verify(problem, solution.text).reason if gold else "unparsable"
@@ -116,7 +116,7 @@ def _score(row: Mapping[str, Any], aggregate: Aggregation) -> float | None:
     scores = row.get("step_scores")
     if scores is None and isinstance(row.get("steps"), list):
         scores = [s.get("score") for s in row["steps"] if isinstance(s, Mapping)]
-    if not scores or not all(isinstance(s, int | float) for s in scores):
+    if not isinstance(scores, list) or not scores or not all(isinstance(s, int | float) for s in scores):
         return None
     return StepScores(scores).aggregate(aggregate)
 

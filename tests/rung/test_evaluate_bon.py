@@ -94,7 +94,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     good = {"question": "2+2?", "gold_answer": "4", "samples": [{"response": "4", "ref_prm": {"m": {"min": 1}}}]}
     with pytest.raises(UserError, match="nothing to pick by"):
         evaluate_bon(BonConfig(files=(write(tmp_path / "a.jsonl", good),), folder=tmp_path))
-    with pytest.raises(UserError, match=r"no reference score 'm:max'; it has m:min"):
+    with pytest.raises(UserError, match=r"no reference score 'm:max' of each sample; it has m:min"):
         evaluate_bon(BonConfig(files=(write(tmp_path / "a.jsonl", good),), folder=tmp_path, reference=("m:max",)))
     with pytest.raises(UserError, match=r"b\.jsonl.*a pool's row needs"):
         evaluate_bon(

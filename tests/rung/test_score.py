@@ -74,7 +74,7 @@ def test_to_standard_output(prm: str, tmp_path: Path, capsys: pytest.CaptureFixt
         ({"question": "q"}, 'rows.jsonl:2: neither a "text" nor a list of "steps"'),
         ({"question": "q", "steps": ["a", 1]}, 'rows.jsonl:2: neither a "text" nor a list of "steps"'),
         ({"question": "q", "text": "ab", "steps": [[0, 3]]}, r"rows.jsonl:2: step 0 is \[0, 3\], not"),
-        ({"question": "q", "text": "\ud800"}, "rows.jsonl:2: half of a surrogate pair"),
+        ({"question": "q", "text": "\ud800"}, "rows.jsonl:2: the text holds half of a surrogate pair"),
     ],
 )
 def test_a_row_that_lacks_something(tmp_path: Path, row: dict, message: str) -> None:

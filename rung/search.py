@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from lm.checkpoint import write_atomic, write_json
-from lm.config import key, part, to_yaml
+from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
 from lm.models import DType, load_tokenizer
-from lm.progress import progress
+from lm.run import MAY_CHANGE, Run
 from lm.torch_setup import prepare_torch
 from prm.choice import Choice
+from prm.label_files import part_path, write_lines
 from prm.loading import Reading, load_as
 from prm.problems import ProblemsConfig, load_problems
 from prm.scores import Aggregation
@@ -42,13 +43,15 @@ class GuidedConfig:
     separator: Separator = key("line", "where a step ends: at a line break, or at a blank line")
     sampling: Sampling = part(Sampling, "its max_tokens bounds a whole solution; n and stop are the search's own")
     budget: int | None = key(None, "tokens of policy and PRM after which a problem is searched no further", low=1)
-    batch_problems: int = key(256, "problems searched side by side", low=1)
+    batch_problems: int = key(64, "problems searched side by side; a run resumes at a batch", low=1)
     engine: EngineConfig = part(EngineConfig, "what samples")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     dtype: DType = key("float32", "precision of the models; bfloat16 for GPUs")
     seed: int = key(0, "of the sampling and the bootstrap")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    resume: bool = key(False, "go on with the run in the folder")
+    overwrite: bool = key(False, "delete the run in the folder first")
 
 
 def main(config: GuidedConfig) -> None:
@@ -66,38 +69,50 @@ def main(config: GuidedConfig) -> None:
 
 
 def guided(config: GuidedConfig) -> dict[str, Any]:
-    """Search every problem; write ``found.jsonl``, ``summary.json`` and ``config.yaml``; return the summary."""
+    """Search batch by batch; write ``found.jsonl`` and ``summary.json``; return the summary.
+
+    What is found for a problem depends on the seed and the problem alone, so a run that was stopped and resumed ends
+    as one that never was.
+    """
     prepare_torch(config.seed, config.threads)
     problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
     tokenizer = load_tokenizer(config.policy)
     engine = open_engine(config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     prm = load_as(config.reading, config.prm, config.dtype, 16384, config.prompt)
-    rows: list[dict[str, Any]] = []
-    with progress("search", len(problems)) as bar:
-        for start in range(0, len(problems), config.batch_problems):
-            explorer = Explorer(
-                engine,
-                tokenizer,
-                prm,
-                problems[start : start + config.batch_problems],
-                sampling=config.sampling,
-                aggregate=config.aggregate,
-                separator=config.separator,
-                prompt=config.prompt,
-                seed=config.seed,
-                budget=config.budget,
-            )
-            rows += _rows(explorer, config)
-            bar.advance(len(explorer.problems), right=float(np.mean([row["correct"] for row in rows])))
+    run = Run.open(
+        config.folder,
+        config,
+        verb="search",
+        resume=config.resume,
+        overwrite=config.overwrite,
+        may_change=MAY_CHANGE | {"threads", "engine_batch"},
+    )
+    batches = [problems[at : at + config.batch_problems] for at in range(0, len(problems), config.batch_problems)]
+    for step in run.steps(len(batches), save_every=1, label="batches"):
+        explorer = Explorer(
+            engine,
+            tokenizer,
+            prm,
+            batches[step],
+            sampling=config.sampling,
+            aggregate=config.aggregate,
+            separator=config.separator,
+            prompt=config.prompt,
+            seed=config.seed,
+            budget=config.budget,
+        )
+        found = _rows(explorer, config)
+        write_lines(part_path(config.folder, step, "found"), found)
+        run.log(step, right=float(np.mean([row["correct"] for row in found])), problems=len(found))
+    parts = [part_path(config.folder, step, "found").read_text(encoding="utf-8") for step in range(len(batches))]
+    write_atomic(config.folder / "found.jsonl", "".join(parts))
+    rows = [json.loads(line) for text in parts for line in text.splitlines()]
     costs = [row["cost"] for row in rows]
     summary = {
         "problems": len(rows),
         "right": asdict(bootstrap_interval([row["correct"] for row in rows], config.seed)),
         "tokens": {name: float(np.mean([cost[name] for cost in costs])) for name in costs[0]},
     }
-    config.folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(config.folder / "config.yaml", to_yaml(config))
-    write_atomic(config.folder / "found.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(config.folder / "summary.json", summary)
     return summary
 

@@ -1,6 +1,10 @@
 """rung search end to end with tiny models, and with the exact check as the guide."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +19,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def test_rows_say_what_was_found_and_what_it_took(
+@pytest.fixture
+def given(
     fitted_policy: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     worked: list[tuple[str, str]],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+) -> list[str]:
+    """Settings for six problems, a tiny policy and the exact check."""
     save_model(tmp_path / "policy", fitted_policy)
     tokenizer.save_pretrained(tmp_path / "policy")
     for name, rows in (("train", [("another", "#### 1")]), ("test", worked[:6])):
         lines = [json.dumps({"question": q, "answer": s.rpartition(" ")[2]}) + "\n" for q, s in rows]
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
     given = [f"policy={tmp_path}/policy", "prm=symbolic", f"problems.source={tmp_path}/train.jsonl", "threads=1"]
-    given += [f"problems.test_source={tmp_path}/test.jsonl", "sampling.max_tokens=24", "search.n=8"]
+    return [*given, f"problems.test_source={tmp_path}/test.jsonl", "sampling.max_tokens=24", "search.n=8"]
+
+
+def test_rows_say_what_was_found_and_what_it_took(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = {}
     for batch, strategy in ((6, "best_of_n"), (6, "beam_search"), (4, "beam_search")):
         folder = tmp_path / f"{strategy}-{batch}"
@@ -50,3 +60,27 @@ def test_rows_say_what_was_found_and_what_it_took(
     assert all(row["candidates"] == 8 for row in found["best_of_n", 6])
     assert main(["search", *given, f"folder={tmp_path}/x", "search.strategy=dvts", "search.n=6"]) == 2
     assert "n=6 is no multiple of width=4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_to_the_same_bytes(given: list[str], tmp_path: Path) -> None:
+    """A search is killed (SIGKILL) once it has written some batches; resumed, it redoes none of them."""
+    given = [*given, "search.strategy=beam_search", "batch_problems=1"]
+    assert main(["search", *given, f"folder={tmp_path}/whole"]) == 0
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "rung", "search", *given, f"folder={killed}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        until = time.monotonic() + 120
+        while not (killed / "parts" / "00001.found.jsonl").exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        process.kill()
+    written = {path.name: path.stat().st_mtime_ns for path in (killed / "parts").iterdir()}
+    assert not (killed / "summary.json").exists()
+    assert main(["search", *given, f"folder={killed}", "resume=true"]) == 0
+    for name in ("found.jsonl", "summary.json", "metrics.jsonl"):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (killed / "parts" / "00000.found.jsonl").stat().st_mtime_ns == written["00000.found.jsonl"]
+    assert main(["search", *given, f"folder={killed}", "resume=true", "seed=5"]) == 2

@@ -37,7 +37,8 @@ class MathConfig:
     folder: Path = key(Path("runs/eval-math"), "results.jsonl (a row a sample) and summary.json are written here")
     policy: str = key("runs/sft/model", "folder or hub name")
     sets: dict[str, str | None] = key(
-        {"gsm8k": None, "math500": None}, "benchmarks: null takes one from the hub; or a file, under any name"
+        {"gsm8k": None, "math500": None},
+        "benchmarks: null takes one from the hub; or a file, or a downloaded folder",
     )
     limit: int | None = key(None, "problems of each benchmark, the first ones; null: all", low=1)
     prompt: str = key("boxed", "a name in rung/math_prompts.py, or a text with {question} in it")

@@ -1,14 +1,15 @@
 """Benchmarks of final answers as records: where each lies on the hub, which columns it has, under which licence.
 
 The columns are those of the data sets' cards. A local file needs them, or Rung's own: question, and gold_answer or
-answer.
+answer. A folder is a copy of the hub's data set, with its card.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lm.errors import UserError
-from verifiers.data import DataError, load_examples, read_rows
+from verifiers.data import DataError, load_examples
+from verifiers.rows import is_hub_copy, read_rows
 from verifiers.solution import Problem
 from verifiers.verify import gold_answer
 
@@ -45,19 +46,20 @@ OWN = MathSet("", "test", "question", "", "")  # a file in Rung's own columns
 
 
 def load_set(name: str, source: str | None, limit: int | None = None) -> list[Problem]:
-    """The (first ``limit``) problems of a benchmark: from ``source``, a file, or else from where its record says.
+    """The (first ``limit``) problems of a benchmark: from ``source``, else from where its record says.
 
-    A name without a record is a file of one's own. Raises UserError where there is nothing to read.
+    ``source`` is a file, or a folder that the hub's client downloaded. A name without a record is a file of one's own.
+    Raises UserError where there is nothing to read.
     """
     record = SETS.get(name)
     if record is None and source is None:
         raise UserError(f"sets: no benchmark {name!r}; one of {', '.join(SETS)}, or give a file as sets.{name}=FILE")
     try:
-        if source is not None:
+        if source is not None and not is_hub_copy(source):
             row = next(iter(read_rows(source)))[1]
             has_theirs = record is not None and {record.question, record.answer} <= row.keys()
             record = record if has_theirs else OWN
-        assert record is not None
+        record = record or OWN
         examples = load_examples(
             source or record.hub,
             split=record.split,

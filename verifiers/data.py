@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from verifiers.rows import DataError, hub_rows, is_hub_name, read_rows
+from verifiers.rows import DataError, hub_rows, is_hub_copy, is_hub_name, read_rows
 from verifiers.solution import Example, Problem
 
 __all__ = ["DataError", "Example", "load_examples", "names_test_data", "read_rows", "remove_marks", "split_by_problem"]
@@ -36,7 +36,8 @@ def load_examples(
     allow_test: bool = False,
     answers: bool = True,
 ) -> list[Example]:
-    """The (first ``limit``) examples of ``source``: a local .jsonl, .jsonl.gz, .json or .parquet file, or a hub name.
+    """The (first ``limit``) examples of ``source``: a local .jsonl, .jsonl.gz, .json or .parquet file, a hub name, or
+    the folder of a data set that was downloaded from the hub.
 
     ``split`` and ``config`` choose within a hub data set (GSM8K: ``config="main"``); a local file is one split.
     ``question``, ``answer`` and ``solution`` name columns.  By default the answer is in "gold_answer" or else "answer",
@@ -51,9 +52,10 @@ def load_examples(
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; give at least 1, or leave it out for all")
-    from_hub = isinstance(source, str) and is_hub_name(source)
+    named = isinstance(source, str) and is_hub_name(source)
+    from_hub = named or is_hub_copy(source)
     refuse_test = purpose == "train" and not allow_test
-    for name in (str(source) if from_hub else Path(source).name, split):
+    for name in (str(source) if named else Path(source).name, split):
         if refuse_test and names_test_data(name):
             raise DataError(f"{source}: {name!r} names a test set, never train on it (allow_test=true overrides)")
     rows = hub_rows(str(source), config, split) if from_hub else read_rows(source)

@@ -26,6 +26,11 @@ def is_hub_name(source: str) -> bool:
     return not Path(source).exists() and not source.endswith(FORMATS) and bool(_HUB_NAME.fullmatch(source))
 
 
+def is_hub_copy(source: str | Path) -> bool:
+    """Whether ``source`` is the folder of a data set as the hub's client downloads it: its card is in it."""
+    return (Path(source) / "README.md").is_file()
+
+
 def read_rows(path: str | Path, bad: Callable[[DataError], None] | None = None) -> Iterator[Row]:
     """Each row of a .jsonl, .jsonl.gz, .json or .parquet file, with its place "name:number".
 
@@ -100,7 +105,8 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
-    """Each row of a hub data set's split, with its place "name/config/split:number" counted from 1.
+    """Each row of a split of a hub data set, or of a folder with a copy of one, with its place
+    "name/config/split:number" counted from 1.
 
     Raises :class:`DataError` where the hub, the data set, its configuration or its split cannot be had.  A machine
     that cannot resolve the hub's address hears so at once, not after the client's five retries (23 s measured).

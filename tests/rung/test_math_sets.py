@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,81 @@ def test_a_file_of_ones_own_under_any_name(tmp_path: Path) -> None:
         load_set("mine", None)
     with pytest.raises(UserError, match=r"sets\.math: .*absent\.jsonl: no such file"):
         load_set("math", "absent.jsonl")
+
+
+# The rows' columns as the hub's data sets have them (their cards and viewers), with values of the cards' types.
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "gsm8k": {"question": "3 + 4?", "answer": "3+4 is <<3+4=7>>7.\n#### 7"},
+    "math": {"problem": "3 + 4?", "level": "Level 1", "type": "Algebra", "solution": "It is $\\boxed{7}$."},
+    "math500": {
+        "problem": "3 + 4?",
+        "solution": "It is $\\boxed{7}$.",
+        "answer": "7",
+        "subject": "Algebra",
+        "level": 1,
+        "unique_id": "test/algebra/1.json",
+    },
+    "aime": {"id": 0, "problem": "3 + 4?", "solution": "It is 7.", "answer": "007", "url": "x"},
+    "aime2024": {"id": 60, "problem": "3 + 4?", "solution": "It is 7.", "answer": "7", "url": "x", "year": "2024"},
+    "amc": {"id": 0, "problem": "3 + 4?", "answer": 7.0, "url": "x"},
+    "olympiadbench": {
+        "id": 2498,
+        "question": "3 + 4?",
+        "solution": ["It is 7."],
+        "final_answer": ["$7$"],
+        "context": None,
+        "image_1": None,
+        "modality": "Text-only",
+        "difficulty": "Competition",
+        "is_multiple_answer": False,
+        "unit": None,
+        "answer_type": "Numerical",
+        "error": None,
+        "question_type": "Open-ended",
+        "subfield": "Algebra",
+        "subject": "Math",
+        "language": "English",
+    },
+    "svamp": {
+        "ID": "chal-1",
+        "Body": "Ann has 3 pens and buys 4.",
+        "Question": "How many?",
+        "Equation": "( 3.0 + 4.0 )",
+        "Answer": "7",
+        "Type": "Addition",
+        "question_concat": "Ann has 3 pens and buys 4. How many?",
+    },
+    "gsm_hard": {"input": "3 + 4?", "code": "def solution():\n    return 7", "target": 7.0},
+    "multiarith": {"question": "3 + 4?", "final_ans": "7"},
+    "aqua": {"question": "3 + 4?", "options": ["A)6", "B)7"], "rationale": "3 + 4 = 7", "correct": "B"},
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_folder_laid_out_as_on_the_hub(name: str, tmp_path: Path) -> None:
+    """A card that names configuration and split, and parquet files beside it: what the hub's client downloads."""
+    from datasets import Dataset
+
+    record, folder = SETS[name], tmp_path / SETS[name].hub
+    folder.mkdir(parents=True)
+    rows = Dataset.from_list([LAYOUTS[name], LAYOUTS[name] | ({"id": 99} if "id" in LAYOUTS[name] else {})])
+    config = record.config or "default"
+    rows.to_parquet(folder / config / f"{record.split}-00000-of-00001.parquet")
+    other = Dataset.from_list([{"unlike": 1}])  # another configuration must not be read
+    other.to_parquet(folder / "other" / f"{record.split}-00000-of-00001.parquet")
+    card = [
+        {"config_name": each, "data_files": [{"split": record.split, "path": f"{each}/{record.split}-*"}]}
+        for each in (config, "other")
+    ]
+    (folder / "README.md").write_text(f"---\nconfigs: {json.dumps(card)}\n---\n")
+    problem, _ = load_set(name, str(folder))
+    assert problem.question.startswith(("3 + 4?", "Ann has 3 pens and buys 4. How many?"))
+    said = "B" if name == "aqua" else "7"
+    assert verify(problem, f"So the answer is \\boxed{{{said}}}.").correct
+    assert not verify(problem, "So the answer is \\boxed{A}.").correct
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"sets.{name}: .*a folder, not a file"):
+        load_set(name, str(empty))
 
 
 PUBLISHED = {

@@ -306,7 +306,14 @@ def _wanted(kind: Any, given: Any) -> str:
     members = get_args(kind) if _is_union(kind) else (kind,)
     options = [str(option) for each in members if get_origin(each) is Literal for option in get_args(each)]
     near = difflib.get_close_matches(str(given), options, 1)
-    example = " such as [a, b]" if any(get_origin(each) is tuple for each in members) else ""
+    kinds = [get_origin(each) for each in members]
+    example = (
+        " such as [a, b]"
+        if tuple in kinds
+        else " such as {name: value}"
+        if dict in kinds and not isinstance(given, Mapping)
+        else ""
+    )
     return _type_name(kind) + example + (f"; did you mean {near[0]}?" if near else "")
 
 

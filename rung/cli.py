@@ -229,7 +229,7 @@ def verb_help(verb: str, config_class: type) -> str:
     """What ``rung VERB --help`` prints: every key as it would be typed, grouped by section, and two commands."""
     from lm.config import describe
 
-    rows = describe(config_class)
+    rows = sorted(describe(config_class), key=lambda row: "." in row[0])  # the top's keys, then section by section
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     left = min(max((len(f"{name}={default}") for name, _, default, _ in rows), default=0), width // 3)
     plain = "".join(f" [{name.upper()}]" for name in VERBS[verb].argument.split())

@@ -39,11 +39,11 @@ def main(config: WatchConfig) -> None:
     if config.once:
         Console().print(screen(config))
         return
-    with Live(screen(config), auto_refresh=False, screen=False) as live:
+    with Live(screen(config, newest_first=True), auto_refresh=False, screen=False) as live:
         try:
-            while not all((run / "model").exists() for run in find_runs(config.folder)):
+            while not over(config.folder):
                 time.sleep(config.every)
-                live.update(screen(config), refresh=True)
+                live.update(screen(config, newest_first=True), refresh=True)
         except KeyboardInterrupt:
             pass
 
@@ -54,18 +54,31 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted(runs, key=lambda path: (path / "metrics.jsonl").stat().st_mtime)
 
 
-def screen(config: WatchConfig) -> "RenderableType":
-    """A table for each run."""
+def over(folder: Path) -> bool:
+    """Whether nothing more is to come: every run is done and, of a ladder, its last stage too."""
+    if (folder / "ladder.yaml").is_file():
+        return (folder / "eval" / "summary.json").is_file()
+    return all(done(run) for run in find_runs(folder))
+
+
+def done(run: Path) -> bool:
+    """Whether a run has written what it is for: a model, or the summary of an evaluation or of labels."""
+    return (run / "model").exists() or (run / "summary.json").is_file()
+
+
+def screen(config: WatchConfig, newest_first: bool = False) -> "RenderableType":
+    """A table for each run. A live view is cut at the terminal's last line, so there the newest stands first."""
     from rich.console import Group
 
-    return Group(*(table(run, config) for run in find_runs(config.folder)))
+    runs = find_runs(config.folder)
+    return Group(*(table(run, config) for run in (runs[::-1] if newest_first else runs)))
 
 
 def table(run: Path, config: WatchConfig) -> "RenderableType":
     from rich.table import Table
 
     rows, times = read_metrics(run), read_timing(run)
-    state = "done" if (run / "model").exists() else f"{time.time() - (run / 'metrics.jsonl').stat().st_mtime:.0f} s ago"
+    state = "done" if done(run) else f"last step {ago(time.time() - (run / 'metrics.jsonl').stat().st_mtime)} ago"
     step = rows[-1]["step"] + 1 if rows else 0
     pace = f", {sum(t['total'] for t in times[-10:]) / len(times[-10:]):.2f} s a step" if times else ""
     out = Table(title=f"{run}: {step} steps{pace}, {state}", title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -84,6 +97,14 @@ def chosen(rows: Sequence[dict[str, Any]], config: WatchConfig) -> list[str]:
     if missing:
         raise UserError(f"no metric {missing[0]!r} in this run; it has {', '.join(there)}")
     return list(config.metrics) or [n for n in FIRST if n in there] + [n for n in there if n not in FIRST]
+
+
+def ago(seconds: float) -> str:
+    """A time in the unit that suits it: 42 s, 5 min, 3 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:

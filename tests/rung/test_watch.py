@@ -1,6 +1,7 @@
 """rung watch: what it shows of a run, and that it follows one which is being written and ends with it."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from toy_ladder import ENVIRONMENT, ROOT, rung_command
 
 from rung.cli import main
-from rung.watch import sparkline
+from rung.watch import WatchConfig, ago, over, screen, sparkline
 
 
 def write(folder: Path, steps: int) -> None:
@@ -37,6 +38,31 @@ def test_once_shows_every_run_and_the_first_metrics_first(tmp_path: Path, capsys
     assert out.index("accuracy") < out.index("zeta")
     assert "note" not in out
     assert "0.4" in out
+
+
+def test_the_newest_stands_first_while_watching_and_last_when_printed(tmp_path: Path) -> None:
+    for age, name in ((90, "old"), (1, "new")):
+        write(tmp_path / name, 2)
+        then = time.time() - age
+        os.utime(tmp_path / name / "metrics.jsonl", (then, then))
+    config = WatchConfig(folder=tmp_path)
+    titles = [[str(t.title) for t in screen(config, newest_first=first).renderables] for first in (True, False)]  # type: ignore[attr-defined]
+    assert titles[0] == titles[1][::-1]
+    assert "new: 2 steps" in titles[0][0]
+    assert "last step 90 s ago" in titles[0][1]
+    assert [ago(s) for s in (5, 119, 120, 7199, 7200)] == ["5 s", "119 s", "2 min", "120 min", "2 h"]
+
+
+def test_a_ladder_is_over_with_its_last_stage(tmp_path: Path) -> None:
+    write(tmp_path / "sft", 2)
+    assert not over(tmp_path)
+    (tmp_path / "sft/model").mkdir()
+    assert over(tmp_path)
+    (tmp_path / "ladder.yaml").write_text("seed: 0\n")  # a ladder goes on with its labels
+    assert not over(tmp_path)
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval/summary.json").write_text("{}")
+    assert over(tmp_path)
 
 
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

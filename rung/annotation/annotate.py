@@ -1,16 +1,19 @@
 """``rung annotate FILE``: a page where people judge what the file holds; or, with ``export``, what they said."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lm.config import key
 from lm.errors import UserError
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.loading import load
+from prm.readers import OnBadRow, read_parsed
 from prm.scorer import score_each
-from prm.scores import Aggregation, parse_rows
+from prm.scores import Aggregation
 from rung.annotation.export import Merge, Neutral, export
 from rung.annotation.store import Store
 from rung.annotation.tasks import Candidate, Kind, Order, Separator, Task, make_tasks, read_candidates
@@ -31,6 +34,7 @@ class AnnotateConfig:
     prm: str | None = key(None, "process reward model that scores rows without a score, for the order; null: none")
     aggregate: Aggregation = key("min", "how step scores become a solution's score")
     separator: Separator = key("line", "what separates the steps of a text")
+    on_bad_row: OnBadRow = key("error", "a malformed row of the file is the end, or is left out and reported")
     export: Path | None = key(None, "a folder: write labels, rankings, pairs and raw answers there, and do not serve")
     merge: Merge = key("mean", "labels: the mean of a solution's annotators, or a row for each of them")
     neutral: Neutral = key("right", "what a neutral step is in the labels; Lightman et al. count it as right")
@@ -80,10 +84,10 @@ def read_tasks(config: AnnotateConfig) -> list[Task]:
     """The tasks of the config's file. UserError for a malformed row, or where nothing is left to judge."""
     assert config.file is not None
 
-    def parse(row: object) -> list[Candidate]:
-        return list(read_candidates(row, config.separator, config.aggregate))  # type: ignore[arg-type]
+    def parse(_: str, row: Mapping[str, Any]) -> list[Candidate]:
+        return list(read_candidates(row, config.separator, config.aggregate))
 
-    candidates = [candidate for row in parse_rows(config.file, parse) for candidate in row]
+    candidates = [candidate for row in read_parsed(config.file, parse, config.on_bad_row) for candidate in row]
     if config.prm is not None:
         candidates = score(candidates, config.prm, config.aggregate)
     tasks = make_tasks(candidates, config.kind, config.order, config.ranked, config.seed)

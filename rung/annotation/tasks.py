@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from prm.fields import encodable
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
@@ -118,7 +120,7 @@ def _score(row: Mapping[str, Any], aggregate: Aggregation) -> float | None:
         scores = [s.get("score") for s in row["steps"] if isinstance(s, Mapping)]
     if not isinstance(scores, list) or not scores or not all(isinstance(s, int | float) for s in scores):
         return None
-    return StepScores(scores).aggregate(aggregate)
+    return StepScores(np.array(scores)).aggregate(aggregate)
 
 
 def make_tasks(candidates: Sequence[Candidate], kind: Kind, order: Order, size: int, seed: int) -> list[Task]:

@@ -20,17 +20,20 @@ DATA = Path(__file__).resolve().parents[3] / "shared/data/bon"
 
 @pytest.mark.skipif(not DATA.exists(), reason="the published pools are not beside the repository")
 @pytest.mark.parametrize(
-    ("name", "mean", "oracle", "picks"),
-    [("gsm8k_dev", 0.920, 0.979, (0.962, 0.954, 0.945)), ("math500_dev", 0.718, 0.921, (0.827, 0.835, 0.803))],
+    ("name", "blind", "picks"),
+    [  # the table's majority on gsm8k is 0.937, a problem less than ours, by votes on answers that it does not show
+        ("gsm8k_dev", (0.920, 0.941, 0.979), (0.962, 0.954, 0.945)),
+        ("math500_dev", (0.718, 0.776, 0.921), (0.827, 0.835, 0.803)),
+    ],
 )
-def test_the_published_table(name: str, mean: float, oracle: float, picks: tuple[float, ...], tmp_path: Path) -> None:
+def test_the_published_table(name: str, blind: tuple[float, ...], picks: tuple[float, ...], tmp_path: Path) -> None:
     names = tuple(f"qwen2.5-math-prm-7b:{rule}" for rule in ("min", "prod", "last"))
     config = BonConfig(files=(str(DATA / f"{name}.jsonl.gz"),), folder=tmp_path, reference=names, ties="first")
     report = evaluate_bon(config)["files"][name]
     assert report["n"][-1] == 32
     full = {who: round(curve[-1]["mean"], 3) for who, curve in report["curves"].items()}
     assert tuple(full[who] for who in names) == picks
-    assert (full["a random sample"], full["oracle (some sample is right)"]) == (mean, oracle)
+    assert tuple(full[who] for who in ("a random sample", "majority", "oracle (some sample is right)")) == blind
     for curve in report["curves"].values():
         assert all(point["low"] <= point["mean"] <= point["high"] for point in curve)
 

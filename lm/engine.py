@@ -1,9 +1,9 @@
 """Sampling: prompts in, completions with exact log-probs out. One protocol; transformers is the first engine of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from lm.stopping import StopStrings
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,16 @@ class Completion:
     finish: Literal["stop", "length"]
 
 
+# Told of prompts as they are done: by a prompt's place in the call, its n completions.
+Finished = Callable[[Mapping[int, Sequence[Completion]]], None]
+
+
 class Engine(Protocol):
     """Anything that samples. ``generate`` returns n completions a prompt, those of one prompt side by side.
 
     ``seed`` is one number a prompt, or one for the call that ``request_seeds`` makes them of. A prompt with its seed
-    gets the same completions (to rounding) whatever else is in the call.
+    gets the same completions (to rounding) whatever else is in the call. ``finished`` is told of each prompt once, in
+    the caller's thread, while others are still sampled.
     """
 
     def load_weights(self, model: "PreTrainedModel") -> None: ...
@@ -60,7 +67,7 @@ class Engine(Protocol):
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int | Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]: ...
 
 
@@ -69,6 +76,16 @@ def request_seeds(seed: int | Sequence[int], count: int) -> list[int]:
     if not isinstance(seed, int):
         return list(seed)
     return [int(s) >> 1 for s in np.random.SeedSequence(seed % 2**64).generate_state(count, np.uint64)]
+
+
+def in_groups(items: Sequence[T], n: int) -> list[list[T]]:
+    """The n things of each prompt, of those of several prompts side by side."""
+    return [list(items[start : start + n]) for start in range(0, len(items), n)]
+
+
+def in_order(found: Mapping[int, Sequence[Completion]]) -> list[Completion]:
+    """All completions, in the order of their prompts' places 0, 1, ..."""
+    return [completion for place in range(len(found)) for completion in found[place]]
 
 
 class TransformersEngine:
@@ -91,24 +108,24 @@ class TransformersEngine:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int | Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         from lm.decoding import decoding
 
         seeds = request_seeds(seed, len(prompts))
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        found: list[list[Completion]] = [[] for _ in prompts]
+        found: dict[int, list[Completion]] = {}
         per_batch = max(1, self.batch // sampling.n)
         with decoding(self.model):
             for start in range(0, len(order), per_batch):
                 chunk = order[start : start + per_batch]
                 uniforms = uniform_draws([seeds[i] for i in chunk], sampling)
                 completions = self._generate_batch([prompts[i] for i in chunk], sampling, uniforms)
-                for place, i in enumerate(chunk):
-                    found[i] = completions[place * sampling.n : (place + 1) * sampling.n]
-                if advance is not None:
-                    advance(len(chunk))
-        return [completion for group in found for completion in group]
+                some = dict(zip(chunk, in_groups(completions, sampling.n), strict=True))
+                found |= some
+                if finished is not None:
+                    finished(some)
+        return in_order(found)
 
     def _generate_batch(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, uniforms: np.ndarray

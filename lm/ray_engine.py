@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lm.engine import Completion, Engine, Sampling, request_seeds
+from lm.engine import Completion, Engine, Finished, Sampling, in_groups, in_order, request_seeds
 from lm.errors import UserError
 from lm.lora import plain_weights
 
@@ -94,7 +94,7 @@ class RayEngine:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int | Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         """``sampling.n`` completions a prompt, in the prompts' order, whichever replica they come from."""
         import ray
@@ -103,7 +103,7 @@ class RayEngine:
         seeds = request_seeds(seed, len(prompts))
         size = self._shard(len(prompts), sampling.n)
         waiting = deque(range(0, len(prompts), size))
-        found: dict[int, list[Completion]] = {}
+        found: dict[int, list[Completion]] = {}  # by place
         running: dict[Any, tuple[int, int | None]] = {}  # reference: (replica's slot, start of its shard)
         idle = list(range(len(self.replicas)))
         self.deaths = 0
@@ -116,23 +116,24 @@ class RayEngine:
             done, _ = ray.wait(list(running), num_returns=1, timeout=_PATIENCE)
             if not done:
                 raise UserError(f"no replica has answered for {_PATIENCE:.0f} s: `ray status` shows the cluster")
-            slot, finished = running.pop(done[0])
+            slot, begun = running.pop(done[0])
             try:
                 answer = ray.get(done[0])
             except (RayActorError, ObjectLostError) as error:  # the second: its node died with the answer on it
-                if finished is not None:
-                    waiting.appendleft(finished)
+                if begun is not None:
+                    waiting.appendleft(begun)
                 # Nothing is asked of the new one before it has started: others may have room where it has none yet.
                 running[self._replace(slot, error)] = slot, None
                 continue
             except ray.exceptions.RayTaskError as error:
                 _explain(error)
             idle.append(slot)
-            if finished is not None:
-                found[finished] = answer
-                if advance is not None:
-                    advance(len(answer) // sampling.n)
-        return [completion for start in sorted(found) for completion in found[start]]
+            if begun is not None:
+                some = dict(enumerate(in_groups(answer, sampling.n), begun))
+                found |= some
+                if finished is not None:
+                    finished(some)
+        return in_order(found)
 
     def _shard(self, prompts: int, n: int) -> int:
         """As many prompts as fill an engine, but some for every replica."""

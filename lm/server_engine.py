@@ -4,8 +4,8 @@ import json
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm.chat import ChatConfig, post
-from lm.engine import Completion, Sampling
+from lm.engine import Completion, Finished, Sampling, in_order
 from lm.errors import UserError
 from lm.lora import plain_weights
 from lm.vllm_engine import prompt_seeds
@@ -60,22 +60,24 @@ class ServerEngine:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int | Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         """``sampling.n`` completions a prompt. Raises UserError where the server refuses a prompt (it fills the
         context, say), cannot be reached, or has died."""
         pool = ThreadPoolExecutor(self.endpoint.concurrency)
-        asked = zip(prompts, prompt_seeds(seed, len(prompts)), strict=True)
-        found: list[Completion] = []
+        asked = enumerate(zip(prompts, prompt_seeds(seed, len(prompts)), strict=True))
+        places = {pool.submit(self._complete, prompt, sampling, own): place for place, (prompt, own) in asked}
+        found: dict[int, list[Completion]] = {}
         try:
             with self.server.blamed() if self.server is not None else nullcontext():
-                for completions in pool.map(lambda one: self._complete(one[0], sampling, one[1]), asked):
-                    found += completions
-                    if advance is not None:
-                        advance(1)
+                for answer in as_completed(places):
+                    some = {places[answer]: answer.result()}
+                    found |= some
+                    if finished is not None:
+                        finished(some)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return found
+        return in_order(found)
 
     def _complete(self, prompt: Sequence[int], sampling: Sampling, seed: int) -> list[Completion]:
         drawn = sampling.temperature > 0  # vLLM refuses n greedy completions, all the same

@@ -3,12 +3,12 @@
 import importlib.util
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm.engine import Completion, Sampling, request_seeds
+from lm.engine import Completion, Finished, Sampling, in_order, request_seeds
 from lm.errors import UserError
 from lm.lora import plain_weights
 
@@ -67,7 +67,7 @@ class VLLMEngine:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int | Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         """``sampling.n`` completions a prompt; ``seed`` is one for the call or one a prompt.
 
@@ -81,18 +81,21 @@ class VLLMEngine:
         asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         settings = [self._settings(sampling, s) for s in prompt_seeds(seed, len(prompts))]
         copies = sampling.n if sampling.temperature == 0 else 1  # vLLM refuses n greedy completions, all the same
-        done: list[Any] = []
+        found: dict[int, list[Completion]] = {}
         with torch.random.fork_rng():  # vLLM's sampler for CPUs draws from torch's generator, seeds or not
-            self.llm.enqueue(asked, settings, use_tqdm=False)
-            while len(done) < len(prompts):
-                finished = [output for output in self.llm.llm_engine.step() if output.finished]
-                done += finished
-                if advance is not None and finished:
-                    advance(len(finished))
+            names = self.llm.enqueue(asked, settings, use_tqdm=False)
+            places = {_number(name): place for place, name in enumerate(names)}
+            while len(found) < len(prompts):
+                some = {
+                    places[_number(output.request_id)]: [self._completion(o) for o in output.outputs] * copies
+                    for output in self.llm.llm_engine.step() if output.finished
+                }  # fmt: skip
+                found |= some
+                if finished is not None and some:
+                    finished(some)
         if self.sleep:
             self.llm.sleep(level=1)
-        done.sort(key=lambda output: int(output.request_id))  # vLLM counts requests as they come
-        return [self._completion(one) for output in done for one in output.outputs for _ in range(copies)]
+        return in_order(found)
 
     def _settings(self, sampling: Sampling, seed: int) -> Any:
         from vllm import SamplingParams
@@ -108,6 +111,11 @@ class VLLMEngine:
         ids = tuple(output.token_ids)
         logprobs = np.array([at[token].logprob for at, token in zip(output.logprobs, ids, strict=True)], np.float32)
         return Completion(ids, logprobs, "stop" if output.finish_reason == "stop" else "length")
+
+
+def _number(request: str) -> int:
+    """vLLM counts requests, and puts random characters behind the number where two engines could meet."""
+    return int(request.partition("-")[0])
 
 
 def prompt_seeds(seed: int | Sequence[int], prompts: int) -> list[int]:

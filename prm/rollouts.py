@@ -73,7 +73,8 @@ class Roller:
         room = None if self.context is None else self.context - self.sampling.max_tokens
         fits = [i for i, prompt in enumerate(ids) if room is None or len(prompt) <= room]
         with progress("roll-outs", len(fits)) as bar:
-            completions = self.engine.generate([ids[i] for i in fits], self.sampling, seed, bar.advance)
+            fitting = [ids[i] for i in fits]
+            completions = self.engine.generate(fitting, self.sampling, seed, lambda some: bar.advance(len(some)))
         found: list[tuple[Rollout, ...] | None] = [None] * len(prefixes)
         for place, i in enumerate(fits):
             problem, prefix = prefixes[i]

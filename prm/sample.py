@@ -23,7 +23,7 @@ def sample_solutions(
 ) -> list[tuple[Solution, Completion]]:
     """``sampling.n`` solutions of each problem, those of one problem side by side."""
     prompts = encode(tokenizer, [prompt_text(tokenizer, p.question, prompt) for p in problems])
-    completions = engine.generate(prompts, sampling, seed, advance)
+    completions = engine.generate(prompts, sampling, seed, None if advance is None else lambda some: advance(len(some)))
     found = []
     for i, completion in enumerate(completions):
         text, _ = token_ends(tokenizer, completion.token_ids)

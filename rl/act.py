@@ -61,22 +61,29 @@ class Actor:
         """
         with timer("weights"):
             self.engine.load_weights(policy)
-        collected = collect(self.engine, self.tokenizer, self.problems, self.config, step, timer)
+        score = partial(score_each, self.prm) if self.config.overlap else None  # type: ignore[arg-type]  # by check
+        collected = collect(self.engine, self.tokenizer, self.problems, self.config, step, timer, score)
         with timer("judge"):
             solutions = [r.solution for r in collected.rollouts]
             if isinstance(self.prm, RewardModel):  # RLHF: what people would prefer, in the place of the verdict
                 paid = processes.in_blocks(self.prm.rate, [(s.problem.question, s.text) for s in solutions])
                 return Acted(collected, outcome_scores(paid, solutions), paid)
-            scores, unscored = step_scores(self.prm, solutions)
+            scores, unscored = step_scores(self.prm, solutions, collected.scores)
             return Acted(collected, scores, None, unscored)
 
 
-def step_scores(prm: "Scorer | Prover", solutions: "Sequence[Solution]") -> "tuple[list[StepScores], float]":
+def step_scores(
+    prm: "Scorer | Prover", solutions: "Sequence[Solution]", found: "Sequence[StepScores | str] | None" = None
+) -> "tuple[list[StepScores], float]":
     """(the scores of each solution, the share that cannot be scored): such a one, longer than the PRM reads for
-    example, has every step scored 0, so that a policy gains nothing by writing what its judge cannot read."""
+    example, has every step scored 0, so that a policy gains nothing by writing what its judge cannot read.
+
+    ``found`` is what ``score_each`` has found already.
+    """
     if isinstance(prm, Prover):
         return processes.in_blocks(prm.score, solutions), 0.0
-    found = processes.in_blocks(partial(score_each, prm), solutions)
+    if found is None:
+        found = processes.in_blocks(partial(score_each, prm), solutions)
     scores = [
         StepScores(np.zeros(len(solution.steps))) if isinstance(score, str) else score
         for solution, score in zip(solutions, found, strict=True)

@@ -57,6 +57,11 @@ class RLConfig:
         0, "rounds of sampling other problems for those whose rollouts are all right or all wrong (DAPO)", low=0
     )
     engine: EngineConfig = part(EngineConfig, "what samples the rollouts")
+    overlap: bool = key(
+        False,
+        "score steps while other rollouts are still sampled, as answers are checked in any case; which arrive together "
+        "then changes scores by rounding",
+    )
     staleness: int = key(
         0, "updates by which sampling, in a process of its own, runs ahead of learning; 0: they take turns", low=0
     )
@@ -132,6 +137,15 @@ def check(config: RLConfig) -> None:
         raise UserError(
             "staleness learns from an older policy's rollouts: give advantage.importance=token (or sequence)"
         )
+    if config.overlap:
+        instead = {
+            "prover": config.prover is not None,
+            "reward": config.reward is not None,
+            "credit.form=implicit": config.credit.form == "implicit",
+            "reading.backend=vllm": config.reading.backend == "vllm",  # vLLM is not made for two threads
+        }
+        if given := [name for name, is_given in instead.items() if is_given]:
+            raise UserError(f"overlap scores with a PRM of this process's: with {given[0]} leave overlap at false")
     if config.sampling.n < 2 and (config.compared is not None or config.resample):
         what = "resample" if config.resample else f"advantage.estimator={config.advantage.estimator}"
         raise UserError(f"{what} compares the rollouts of a problem: give sampling.n of 2 or more")

@@ -1,7 +1,7 @@
 """Sampling solutions: problems in, rollouts out."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lm.engine import Completion, Engine, Sampling
@@ -21,15 +21,22 @@ def sample_rollouts(
     sampling: Sampling,
     seed: int | Sequence[int],
     prompt: str | None = None,
-    advance: Callable[[int], None] | None = None,
+    arrived: Callable[[Mapping[int, list[Rollout]]], None] = lambda some: None,
 ) -> list[Rollout]:
-    """``sampling.n`` rollouts of each problem, those of one problem side by side."""
+    """``sampling.n`` rollouts of each problem, those of one problem side by side.
+
+    ``arrived`` is told of the rollouts of each problem, by its place, while others are still sampled.
+    """
     prompts = encode(tokenizer, [prompt_text(tokenizer, p.question, prompt) for p in problems])
-    completions = engine.generate(prompts, sampling, seed, advance)
-    return [
-        make_rollout(tokenizer, problems[i // sampling.n], prompts[i // sampling.n], completion)
-        for i, completion in enumerate(completions)
-    ]
+    found: dict[int, list[Rollout]] = {}
+
+    def keep(some: Mapping[int, Sequence[Completion]]) -> None:
+        new = {i: [make_rollout(tokenizer, problems[i], prompts[i], c) for c in group] for i, group in some.items()}
+        found.update(new)
+        arrived(new)
+
+    engine.generate(prompts, sampling, seed, keep)
+    return [rollout for i in range(len(problems)) for rollout in found[i]]
 
 
 def make_rollout(

@@ -180,12 +180,16 @@ def test_eos_as_the_last_allowed_token_is_a_stop(engine: TransformersEngine, pro
     assert (short.finish, short.token_ids) == ("length", long[stopped].token_ids[:-1])
 
 
-def test_advance_counts_prompts_as_they_finish(
+def test_finished_is_told_of_prompts_with_their_completions(
     fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: list[list[int]]
 ) -> None:
-    counts: list[int] = []
-    TransformersEngine(fitted_policy, tokenizer, 6).generate(prompts, Sampling(max_tokens=2, n=2), 0, counts.append)
-    assert counts == [3, 3, 1]  # 6 sequences at once are 3 prompts of 2
+    told: list[Any] = []
+    found = TransformersEngine(fitted_policy, tokenizer, 6).generate(
+        prompts, Sampling(max_tokens=2, n=2), 0, told.append
+    )
+    assert [len(some) for some in told] == [3, 3, 1]  # 6 sequences at once are 3 prompts of 2
+    whole = {place: completions for some in told for place, completions in some.items()}
+    assert [c for place in range(7) for c in whole[place]] == found
     assert TransformersEngine(fitted_policy, tokenizer).generate([], Sampling(), 0) == []
 
 

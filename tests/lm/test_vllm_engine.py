@@ -55,7 +55,8 @@ def checked(vllm_python: str, vllm_model: Callable[[int], Path]) -> dict[str, An
 @pytest.mark.slow
 def test_vllms_completions_are_those_of_the_model(checked: dict[str, Any]) -> None:
     assert checked["gap"] < 1e-4  # at temperature 0.7
-    assert checked["advanced"] == 7
+    assert checked["told"]
+    assert checked["calls"] > 1  # as they were done, not all at the end
     assert checked["finishes"] == ["length", "stop"]
     assert checked["stops_at_eos"]
     assert not checked["eos_inside"]

@@ -52,10 +52,12 @@ def main(first: str, second: str) -> None:
     prompts = tokenizer(QUESTIONS)["input_ids"]
     engine = VLLMEngine(first, tokenizer, batch=64, context=256, cache_gib=0.1)
     random_before = torch.get_rng_state()
-    counts: list[int] = []
-    drawn = engine.generate(prompts, Sampling(0.7, max_tokens=24, n=16), 1, counts.append)
+    told: list[Any] = []
+    drawn = engine.generate(prompts, Sampling(0.7, max_tokens=24, n=16), 1, told.append)
     results["gap"] = gap(models[0], prompts, drawn, 0.7)
-    results["advanced"] = sum(counts)
+    whole = {place: completions for some in told for place, completions in some.items()}
+    results["told"] = [c for place in range(len(prompts)) for c in whole[place]] == drawn
+    results["calls"] = len(told)
     results["finishes"] = sorted({c.finish for c in drawn})
     eos = tokenizer.eos_token_id
     results["stops_at_eos"] = all((c.token_ids[-1] == eos) == (c.finish == "stop") for c in drawn)

@@ -1,11 +1,11 @@
 """A tree of steps that is written down: a policy that walks it and a scorer that has looked every node up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lm.engine import Completion, Sampling
+from lm.engine import Completion, Finished, Sampling
 from prm.scores import StepScores
 from prm.search_tree import Explorer
 from verifiers.solution import Problem, Solution
@@ -28,7 +28,7 @@ class TreePolicy:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         texts = [self.tokenizer.decode(prompt).split("\n", 1)[1] for prompt in prompts]  # without the question's line
         self.calls.append((texts, sampling, seed))

@@ -1,6 +1,6 @@
 """prm.generative: prompts as the cards have them, verdict probabilities by straight-line code, and no code run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from toy_tokenizers import QUESTION, STEPS, qwen
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import prm
-from lm.engine import Completion, Sampling
+from lm.engine import Completion, Finished, Sampling
 from lm.errors import UserError
 from prm.formats import FORMATS
 from prm.generative import GenerativePRM, verdict_tokens
@@ -44,7 +44,7 @@ class Writes:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int | Sequence[int],
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         self.asked += [TOKENIZER.decode(ids) for ids in prompts]
         return [completion(TOKENIZER, next(self.texts)) for _ in range(len(prompts) * sampling.n)]

@@ -3,13 +3,13 @@
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from toy_models import TablePolicy, completion, solution, toy_policy, toy_tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from lm.engine import Completion, Sampling, TransformersEngine
+from lm.engine import Completion, Finished, Sampling, TransformersEngine
 from prm.omega import Found, State, Tree, exploration, omega_labels, rollout_value
 from prm.rollouts import Roller, Rollout, Sample
 from prm.sample import sample_solutions
@@ -33,7 +33,7 @@ class Honest(TablePolicy):
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int,
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         texts = [self.tokenizer.decode(prompt) for prompt in prompts]
         self.asked += texts

@@ -1,7 +1,7 @@
 """Models and tokenizers small enough for tests, and a policy that is a table."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from lm.checkpoint import save_model
-from lm.engine import Completion, Sampling
+from lm.engine import Completion, Finished, Sampling
 from lm.models import ModelConfig, build_causal_lm
 from lm.tokenizer import train_tokenizer
 from verifiers.families import FAMILIES, distinct
@@ -80,7 +80,7 @@ class TablePolicy:
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         seed: int,
-        advance: Callable[[int], None] | None = None,
+        finished: Finished | None = None,
     ) -> list[Completion]:
         completions = []
         for prompt in prompts:

@@ -1,6 +1,6 @@
 """From completions to steps and the tokens that end them; which problems a step draws."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -61,13 +61,13 @@ def test_rollouts_of_a_problem_stand_side_by_side(
     fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
 ) -> None:
     problems = [Problem(f"p{i}", question, "1") for i, question in enumerate(["9+9-12", "1+1", "8+4-3"])]
-    engine, seen = TransformersEngine(fitted_policy, tokenizer), list[int]()
+    engine, seen = TransformersEngine(fitted_policy, tokenizer), list[Any]()
     rollouts = sample_rollouts(
         engine, tokenizer, problems, Sampling(max_tokens=12, n=2), 3, "{question}=\n", seen.append
     )
     assert [r.solution.problem.id for r in rollouts] == ["p0", "p0", "p1", "p1", "p2", "p2"]
     assert [tokenizer.decode(list(r.prompt_ids)) for r in rollouts[::2]] == ["9+9-12=\n", "1+1=\n", "8+4-3=\n"]
-    assert sum(seen) == 3
+    assert [r for some in seen for i in sorted(some) for r in some[i]] == rollouts
     for r in rollouts:
         text = str(tokenizer.decode(list(r.completion.token_ids), skip_special_tokens=True))
         assert r.solution.text.rstrip("\ufffd") == text.rstrip("\ufffd")

@@ -8,7 +8,7 @@ from lm.config import key
 from lm.errors import UserError
 from verifiers.data import DataError, load_examples, split_by_problem
 from verifiers.families import FAMILIES, Split, distinct, generate
-from verifiers.rows import is_hub_name
+from verifiers.rows import is_hub_copy, is_hub_name
 from verifiers.solution import Example
 
 BUILT_IN = "builtin"
@@ -71,7 +71,7 @@ def load_problems(
 def _test_examples(config: ProblemsConfig) -> list[Example]:
     if config.test_source is not None:
         examples = load_examples(config.test_source, config=config.subset, purpose="evaluate", answers=config.answers)
-    elif is_hub_name(config.source):
+    elif is_hub_name(config.source) or is_hub_copy(config.source):
         return load_examples(config.source, config=config.subset, split="test", purpose="evaluate")
     else:
         raise UserError(f"problems.source {config.source!r} is one file: give problems.test_source to evaluate")

@@ -138,10 +138,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, arguments: Sequence[str]) -> None:
-    config_class = _load(VERBS[verb].config)
     if _HELP & set(arguments):
-        print(verb_help(verb, config_class))
+        print(verb_help(verb, _load(VERBS[verb].config)))
         return
+    config = configured(verb, arguments)
+    function: Callable[[Any], None] = _load(VERBS[verb].function)
+    function(config)
+
+
+def configured(verb: str, arguments: Sequence[str]) -> Any:
+    """The config of a verb from the words behind it on the command line. Raises UserError for what is wrong in them."""
     from lm.config import load
     from lm.plain_yaml import read_mapping
 
@@ -150,11 +156,8 @@ def _run(verb: str, arguments: Sequence[str]) -> None:
         # A ladder's file serves each of its stages: what the stages share is filled in from its top.
         place = "" if verb == "report" else f"{verb}."  # the report has no section: its folder is the ladder's
         ladder = load(_load(VERBS["demo"].config), path, [place + override for override in overrides])
-        config = _load("rung.ladder:stage")(ladder, verb)
-    else:
-        config = load(config_class, path, overrides, section=verb)
-    function: Callable[[Any], None] = _load(VERBS[verb].function)
-    function(config)
+        return _load("rung.ladder:stage")(ladder, verb)
+    return load(_load(VERBS[verb].config), path, overrides, section=verb)
 
 
 def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]]:

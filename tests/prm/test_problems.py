@@ -102,3 +102,15 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, rows: str | None, messa
 def test_an_unknown_family_is_one_line() -> None:
     with pytest.raises(UserError, match="unknown family 'sudoku'; there are chain"):
         load_problems(ProblemsConfig(families=("sudoku",)), "train", 3)
+
+
+def test_a_downloaded_data_set_has_its_own_test_split(tmp_path: Path) -> None:
+    folder = tmp_path / "sums"
+    folder.mkdir()
+    for split, asked in (("train", [f"Q{i}" for i in range(40)]), ("test", ["T0", "T1"])):
+        write(folder / f"{split}.jsonl", asked)
+    card = [{"config_name": "default", "data_files": [{"split": s, "path": f"{s}.jsonl"} for s in ("train", "test")]}]
+    (folder / "README.md").write_text(f"---\nconfigs: {json.dumps(card)}\n---\n")
+    config = ProblemsConfig(source=str(folder), validation_fraction=0.3)
+    assert questions(config, "test", None) == ["T0", "T1"]
+    assert sorted(questions(config, "train") + questions(config, "validation")) == sorted(f"Q{i}" for i in range(40))

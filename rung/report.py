@@ -18,7 +18,6 @@ Several folders stand side by side, and runs that differ only in their seed are 
 
 import base64
 import hashlib
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +28,12 @@ from lm.config import key
 from lm.errors import UserError
 from rl.alarms import alarms
 from rung import report_arms, report_figures, report_headline, report_samples, report_tables
-from rung.report_data import RunRecord, arm_name, number, read_runs
+from rung.report_data import RunRecord, arm_name, read_runs
 from rung.report_evaluation import measurements
 from rung.report_plots import Canvas, safe
 from rung.report_study import Study, differing, study
 
 HERE = Path(__file__).parent
-DEFAULT_THRESHOLD = 0.5  # what counts as a high score where the reward model brought no threshold of its own
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,9 @@ def render(shown: Study) -> str:
 def content(canvas: Canvas, shown: Study) -> dict[str, object]:
     """Everything the template shows; an empty value leaves its section out."""
     arms = shown.arms
-    thresholds = [t for r in shown.records if math.isfinite(t := number(r.prm_summary.get("threshold")))]
-    threshold = thresholds[0] if thresholds else DEFAULT_THRESHOLD
+    thresholds = {f"{report_samples.threshold_of(row):.2g}" for row in shown.samples}
     per_kind = report_samples.per_kind(shown.samples)
-    samples = report_samples.choose(shown.samples, threshold, per_kind)
+    samples = report_samples.choose(shown.samples, per_kind)
     several = len(shown.records) > 1
     folders = [folder_parts(canvas, record, f", {record.name}" if several else "") for record in shown.records]
     parts: dict[str, object] = {
@@ -144,7 +141,7 @@ def content(canvas: Canvas, shown: Study) -> dict[str, object]:
         "sample_arms": list(dict.fromkeys(sample.arm for sample in samples)),
         "samples_total": f"{len(shown.samples):,}",
         "per_kind": per_kind,
-        "threshold": f"{threshold:.2g}",
+        "threshold": " or ".join(sorted(thresholds)),
     }
 
 

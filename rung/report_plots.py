@@ -27,7 +27,7 @@ from rung.report_axes import (
 
 WIDTH, HEIGHT = 420.0, 236.0
 LEFT, TOP, BOTTOM = 44.0, 10.0, 38.0
-LETTER = 6.4  # mean advance of the 12 px label face, to leave room for labels at the ends of lines
+LETTER = 6.9  # mean advance of the 12 px label face, to leave room for labels at the ends of lines
 FEW = 9  # a series this short is drawn as joined dots, smoothing it would invent a shape
 _NEVER_SHOWN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"

@@ -8,6 +8,7 @@ from rung.report_axes import signed
 from rung.report_data import Row, arm_name, number
 
 PER_KIND = 8  # samples shown of each arm and kind, in file order, so that nobody picked them
+DEFAULT_THRESHOLD = 0.5  # what counts as a high score where the reward model brought no threshold of its own
 SHOWN = 160  # about how many a page shows: with many arms fewer of each
 LONGEST = 6000  # characters of one solution; a policy gone astray can write far more
 UNTOLD = ("unparsable", "timeout")
@@ -45,13 +46,19 @@ def per_kind(samples: list[Row]) -> int:
     return max(2, min(PER_KIND, SHOWN // (4 * arms)))
 
 
-def choose(samples: list[Row], threshold: float, most: int = PER_KIND) -> list[SampleView]:
+def threshold_of(row: Row) -> float:
+    """The score from which a sample's solution counts as high: that of its run's reward model, where it has one."""
+    threshold = number(row.get("threshold"))
+    return threshold if math.isfinite(threshold) else DEFAULT_THRESHOLD
+
+
+def choose(samples: list[Row], most: int = PER_KIND) -> list[SampleView]:
     """The first ``most`` samples of each arm, kind and flag, in file order."""
     taken: Counter[tuple[str, str, str]] = Counter()
     shown = []
     for row in samples:
         arm, kind, score = arm_name(str(row.get("arm", "?"))), kind_of(row), lowest_score(row)
-        flag = "" if math.isnan(score) else "high" if score >= threshold else "low"
+        flag = "" if math.isnan(score) else "high" if score >= threshold_of(row) else "low"
         taken[arm, kind, flag] += 1
         if taken[arm, kind, flag] <= most:
             shown.append(_view(row, arm, kind, flag, score))

@@ -38,7 +38,7 @@ class Study:
     records: list[RunRecord]
     arms: list[Arm]
     evaluation: Row
-    samples: list[Row]
+    samples: list[Row]  # as recorded, each with its arm's name here and the "threshold" of its run's reward model
 
     @property
     def seeds(self) -> int:
@@ -65,7 +65,9 @@ def study(records: Sequence[RunRecord]) -> Study:
         return arm_of.get((record.name, arm)) or _of(arm, names[record.name])
 
     samples = [
-        row | {"arm": rename(record, arm_name(str(row.get("arm", "?"))))}
+        {"threshold": record.prm_summary.get("threshold")}
+        | row
+        | {"arm": rename(record, arm_name(str(row.get("arm", "?"))))}
         for record in records
         for row in record.samples
     ]

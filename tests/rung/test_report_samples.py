@@ -41,7 +41,7 @@ def row(correct: bool, score: float | None, reason: str = "mismatch", arm: str =
 
 def test_kinds_and_flags() -> None:
     rows = [row(True, 0.4), row(True, 0.9), row(False, 0.6), row(False, 0.1), row(False, 0.9, "timeout")]
-    shown = [(s.kind, s.flag, s.score) for s in choose(rows, threshold=0.6)]
+    shown = [(s.kind, s.flag, s.score) for s in choose([row | {"threshold": 0.6} for row in rows])]
     assert shown == [
         ("right", "low", "0.40"),
         ("right", "high", "0.90"),
@@ -49,7 +49,7 @@ def test_kinds_and_flags() -> None:
         ("wrong", "low", "0.10"),
         ("untold", "high", "0.90"),  # nobody could tell whether it was wrong
     ]
-    assert [s.flag for s in choose([{"text": "no scores"}], 0.5)] == [""]
+    assert [s.flag for s in choose([{"text": "no scores"}])] == [""]
 
 
 def test_the_first_of_each_kind_are_shown() -> None:
@@ -57,11 +57,11 @@ def test_the_first_of_each_kind_are_shown() -> None:
         row(True, 0.9),
         row(False, 0.1, arm="ppo-process"),
     ]
-    shown = choose(rows, 0.5)
+    shown = choose(rows)
     assert [s.gold for s in shown[:PER_KIND]] == [str(i) for i in range(PER_KIND)]
     assert [(s.arm, s.kind) for s in shown[PER_KIND:]] == [("sft", "right"), ("process", "wrong")]
 
 
 def test_a_runaway_solution_is_cut() -> None:
-    view = choose([{"text": "x" * 7000, "steps": [{"start": 0, "end": 7000, "score": 0.5}]}], 0.5)[0]
+    view = choose([{"text": "x" * 7000, "steps": [{"start": 0, "end": 7000, "score": 0.5}]}])[0]
     assert (len(view.steps[0].text), view.cut) == (6000, 1000)

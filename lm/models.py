@@ -146,6 +146,20 @@ def make_trainable(model: "PreTrainedModel", lora: LoRAConfig, gradient_checkpoi
     shard(model)
 
 
+def load_with_reference(
+    name: str, dtype: DType, lora: LoRAConfig, gradient_checkpointing: bool
+) -> "tuple[PreTrainedModel, PreTrainedModel]":
+    """(a policy to train, its reference), on this machine's device: two copies, or with an adapter one, which is its
+    own reference without it (``lm.lora.adapter_off``)."""
+    policy = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]
+    reference = policy
+    if not lora.rank:
+        reference = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]
+        shard(reference)
+    make_trainable(policy, lora, gradient_checkpointing)
+    return policy, reference
+
+
 def zero_head(model: "PreTrainedModel") -> None:
     """Make a new head say 0 everywhere, so that its random weights decide nothing."""
     head = getattr(model, "score", None) or getattr(model, "classifier", None)

@@ -15,7 +15,8 @@ from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
-from lm.models import DType, default_device, load_causal_lm, load_tokenizer
+from lm.lora import LoRAConfig, adapter_off
+from lm.models import DType, load_tokenizer, load_with_reference
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
 from lm.run import MAY_CHANGE, Run
 from lm.sft import Pair
@@ -41,6 +42,8 @@ class RLAIFConfig(PreferenceLoss):
     reward: str | None = key(None, "a reward model (rung rm) as the judge; null: the endpoint's model, judge.model")
     judge: PairJudgeConfig = part(PairJudgeConfig)
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
+    lora: LoRAConfig = part(LoRAConfig)
+    gradient_checkpointing: bool = key(False, "compute activations twice rather than keep them: memory, not results")
     problems: ProblemsConfig = part(ProblemsConfig, "where the prompts come from", answers=False)
     pool: int | None = key(20000, "prompts to draw from; null takes all of a file")
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
@@ -64,9 +67,8 @@ def train(config: RLAIFConfig) -> None:
     if config.sampling.n < 2 or config.sampling.temperature == 0:
         raise UserError("responses to a prompt are compared: give sampling.n of 2 or more and a temperature above 0")
     prepare_torch(config.seed, config.threads)
-    device = default_device()
     tokenizer = load_tokenizer(config.policy)
-    policy, reference = (load_causal_lm(config.policy, config.dtype).to(device) for _ in range(2))  # type: ignore[arg-type]
+    policy, reference = load_with_reference(config.policy, config.dtype, config.lora, config.gradient_checkpointing)
     prompts = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
     engine = open_engine(
         config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
@@ -82,7 +84,7 @@ def train(config: RLAIFConfig) -> None:
     )
     judge = make_judge(config)
     run.track(policy=policy, optimizer=optimizer, spent=spent)
-    policy.eval()
+    policy.train()  # for gradient checkpointing, which rests in evaluation mode; dropout there is none
     for step in run.steps(
         config.steps, save_every=config.save_every, label="RLAIF", show=["loss", "decided", "requests"]
     ):
@@ -108,7 +110,8 @@ def train(config: RLAIFConfig) -> None:
         with run.timer("learn"):
             learned: list[Metrics] = []
             chosen, rejected = ([_tokens(pair[side]) for pair in ranked] for side in (0, 1))
-            rows = with_reference(reference, chosen, rejected, config.micro_tokens) if ranked else []
+            with adapter_off(reference):
+                rows = with_reference(reference, chosen, rejected, config.micro_tokens) if ranked else []
             for _ in range(config.epochs if rows else 0):
                 metrics = backward(policy, rows, config, config.micro_tokens)
                 rate = learning_rate(config.optim, step, config.steps)

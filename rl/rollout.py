@@ -57,3 +57,15 @@ def draw(problems: Sequence[Problem], count: int, seed: int, step: int, attempt:
     """The problems of one step: ``count`` different ones (all, if there are fewer), by seed, step and attempt alone."""
     place = f"{seed}/{step}/{attempt}" if attempt else f"{seed}/{step}"
     return random.Random(place).sample(list(problems), min(count, len(problems)))
+
+
+class Counter:
+    """What a run has used up so far, as a checkpoint keeps it."""
+
+    sampled_tokens = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"sampled_tokens": self.sampled_tokens}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampled_tokens = state["sampled_tokens"]

@@ -5,20 +5,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lm import processes
-from lm.engines import EngineConfig
+from lm.engine import Engine, TransformersEngine
 from lm.errors import UserError
-from lm.models import (
-    default_device,
-    load_causal_lm,
-    load_token_scorer,
-    load_tokenizer,
-    make_trainable,
-    zero_head,
-)
+from lm.models import load_token_scorer, load_tokenizer, load_with_reference, make_trainable, zero_head
 from lm.optim import make_optimizer
 from lm.run import Run
 from lm.sft import Pair, batch_of, encode_pairs
-from lm.sharding import shard
 from lm.torch_setup import prepare_torch
 from prm.implicit import ImplicitPRM
 from prm.problems import load_problems
@@ -37,10 +29,10 @@ from rl.learn import Learner, Refusals, backward, clear_gradients, mean_metrics,
 from rl.losses import Metrics
 from rl.metrics import reward_metrics, rollout_metrics
 from rl.refresh import Refresh
+from rl.rollout import Counter
 from verifiers.solution import Example
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -48,35 +40,35 @@ def train(config: RLConfig) -> None:
     """Sample, judge, credit, learn; write ``folder/model``."""
     check(config)
     prepare_torch(config.seed, config.threads)
-    device = default_device()
     tokenizer = load_tokenizer(config.policy)
-    policy, reference = load_policy(config, device)
+    policy, reference = load_with_reference(config.policy, config.dtype, config.lora, config.gradient_checkpointing)
     critic = make_critic(policy, config)
     examples = load_problems(config.problems, "train", config.pool, stream=3)
     problems = [e.problem for e in examples]
     held_out = load_held_out(config, tokenizer)
     worked = worked_pairs(tokenizer, examples, config) if config.ptx_coefficient else []
-    ahead = Ahead(config) if config.staleness else None
-    here = config
-    if ahead is not None:  # the actor of this process then only evaluates
-        here = replace(config, engine=EngineConfig(), prover_engine=EngineConfig())
-    actor = Actor(here, tokenizer, problems, policy, reference)
+    actor = Ahead(config) if config.staleness else Actor(config, tokenizer, problems, policy, reference)
+    if isinstance(actor, Ahead):  # another process samples and judges; this one only evaluates
+        engine: Engine = TransformersEngine(policy, tokenizer, config.engine_batch)
+        prm = None
+    else:
+        engine, prm = actor.engine, actor.prm
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
     if critic is not None:
         learners["critic"] = Learner(critic, make_optimizer(critic, config.critic_optim), config.critic_optim)
     judges = {}
-    if isinstance(actor.prm, ImplicitPRM):
-        judges["prm"] = Learner(actor.prm.policy, make_optimizer(actor.prm.policy, config.prm_optim), config.prm_optim)
+    if isinstance(prm, ImplicitPRM):
+        judges["prm"] = Learner(prm.policy, make_optimizer(prm.policy, config.prm_optim), config.prm_optim)
     refresh = None
     if config.prm_refresh.every:
-        refresh = Refresh(actor.prm, config.prm_refresh, seed=config.seed, micro_tokens=config.micro_tokens)
+        refresh = Refresh(prm, config.prm_refresh, seed=config.seed, micro_tokens=config.micro_tokens)
     beta = KLController(config.advantage.kl_coefficient, config.advantage.kl_target, config.advantage.kl_horizon)
     count, refusals = Counter(), Refusals(config.folder, config.max_skipped)
 
     run = Run.open(config.folder, config, verb="rl", resume=config.resume, overwrite=config.overwrite)
     run.track(count=count, beta=beta, refusals=refusals)
-    if ahead is not None:
-        run.track(ahead=ahead)
+    if isinstance(actor, Ahead):
+        run.track(ahead=actor)
     if refresh is not None:
         run.track(refresh=refresh)
     watch = Watch(run.folder)
@@ -88,19 +80,19 @@ def train(config: RLConfig) -> None:
         best="eval_accuracy" if config.keep_best else None, label=f"RL {config.credit.form}", show=["accuracy", "kl"],
     ):  # fmt: skip
         # act: sample, and judge the final answers and every step
-        if ahead is None:
-            acted = actor.act(step, policy, run.timer)
-        else:
+        if isinstance(actor, Ahead):
             with run.timer("wait"):
-                acted, elsewhere = ahead.take(step, policy)
+                acted, elsewhere = actor.take(step, policy)
             for name, seconds in elsewhere.items():
                 run.time(f"ahead: {name}", seconds)
+        else:
+            acted = actor.act(step, policy, run.timer)
         collected, scores, paid = acted.collected, acted.scores, acted.paid
         rollouts, verdicts = collected.rollouts, collected.verdicts
         judged = {}
-        if isinstance(actor.prm, ImplicitPRM):  # PRIME: the judge learns from the verdicts too
+        if isinstance(prm, ImplicitPRM):  # PRIME: the judge learns from the verdicts too
             with run.timer("judge"):
-                judged = outcome_backward(actor.prm, [r.solution for r in rollouts], verdicts)
+                judged = outcome_backward(prm, [r.solution for r in rollouts], verdicts)
                 judged |= update(judges, judged, step, config.steps)
         if refresh is not None:  # so does a PRM that is to stay right about what the policy writes
             with run.timer("refresh"):
@@ -108,7 +100,7 @@ def train(config: RLConfig) -> None:
 
         # credit: rewards on tokens, then advantages
         with run.timer("credit"):
-            tokens = pack(rollouts, device)
+            tokens = pack(rollouts, policy.device)
             rewards = token_rewards(
                 tokens, scores, verdicts, config.credit, group=config.sampling.n, longest=config.sampling.max_tokens,
                 paid=paid,
@@ -140,7 +132,7 @@ def train(config: RLConfig) -> None:
         spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
         if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
             with run.timer("evaluate"):
-                metrics |= measure(actor.engine, tokenizer, policy, held_out, config)
+                metrics |= measure(engine, tokenizer, policy, held_out, config)
         line = run.log(
             step,
             sampled_tokens=count.sampled_tokens,
@@ -155,40 +147,14 @@ def train(config: RLConfig) -> None:
             watch(line)
         if spent:
             break
-    if ahead is not None:
-        ahead.close()
+    if isinstance(actor, Ahead):
+        actor.close()
     models: dict[str, Any] = {"model": (policy, tokenizer)}
     if critic is not None and config.critic_trunk == "separate":
         models["critic"] = critic
     if refresh is not None:
         models["prm"] = (refresh.whole(config.prm, config.dtype), refresh.prm.tokenizer)
     run.finish(**models)
-
-
-def load_policy(config: RLConfig, device: "torch.device") -> "tuple[PreTrainedModel, PreTrainedModel]":
-    """(policy, reference): two copies, or with an adapter one, which is its own reference without it."""
-
-    def load() -> "PreTrainedModel":
-        return load_causal_lm(config.policy, config.dtype).to(device)  # type: ignore[arg-type]
-
-    policy = load()
-    reference = policy if config.lora.rank else load()
-    if reference is not policy:
-        shard(reference)
-    make_trainable(policy, config.lora, config.gradient_checkpointing)
-    return policy, reference
-
-
-class Counter:
-    """What a run has used up so far, as a checkpoint keeps it."""
-
-    sampled_tokens = 0
-
-    def state_dict(self) -> dict[str, int]:
-        return {"sampled_tokens": self.sampled_tokens}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.sampled_tokens = state["sampled_tokens"]
 
 
 def make_critic(policy: "PreTrainedModel", config: RLConfig) -> Critic:

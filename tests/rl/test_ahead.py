@@ -66,7 +66,8 @@ def test_with_weights_that_stay_it_is_the_synchronous_run(configure: Configure) 
     assert (ahead.folder / "metrics.jsonl").read_bytes() == (still.folder / "metrics.jsonl").read_bytes()
 
 
-def test_it_is_repeated_and_resumed_to_the_byte(configure: Configure) -> None:
+def test_it_is_repeated_and_resumed_to_the_byte(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("rl.act.step_judge")  # only the sampling process has use for a PRM in memory
     train(once := configure("ahead-once", steps=4, staleness=1, advantage=CORRECTED))
     train(again := configure("ahead-again", steps=4, staleness=1, advantage=CORRECTED))
     whole = (once.folder / "metrics.jsonl").read_bytes()

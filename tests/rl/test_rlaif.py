@@ -1,9 +1,9 @@
 """Online RLAIF against a judge behind a real server: the policy comes to answer as the judge likes, and resumes."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from test_pair_judge import responses, saying, shorter
 
 from lm.engine import Sampling
 from lm.errors import UserError
+from lm.lora import LoRAConfig
 from lm.models import load_causal_lm, load_token_scorer, load_tokenizer
 from lm.optim import OptimConfig
 from lm.run import read_metrics
@@ -82,16 +83,39 @@ def test_a_biased_judge_teaches_nothing(make: Make) -> None:
     assert all(torch.equal(start[name], end[name]) for name in start)
 
 
-def test_a_reward_model_may_judge(make: Make, configure: Callable[..., RLConfig], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def scorer(make: Make, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A reward model of a moment."""
+    folder = tmp_path_factory.mktemp("scorer")
     scorer: Any = load_token_scorer(make("x").policy, 1)
     torch.nn.init.normal_(scorer.score.weight, std=0.5, generator=torch.Generator().manual_seed(1))
-    scorer.save_pretrained(tmp_path / "rm")
-    load_tokenizer(make("x").policy).save_pretrained(tmp_path / "rm")
-    train(config := make("by-reward", reward=str(tmp_path / "rm"), loss="ipo"))
+    scorer.save_pretrained(folder)
+    load_tokenizer(make("x").policy).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_reward_model_may_judge(make: Make, scorer: str) -> None:
+    train(config := make("by-reward", reward=scorer, loss="ipo"))
     lines = read_metrics(config.folder)
     assert lines[0]["decided"] == lines[0]["compared"] > 0
     assert lines[-1]["requests"] == 0
     assert not (config.folder / "verdicts.jsonl").exists()
+
+
+def test_an_adapter_is_trained_against_its_own_model_and_goes_on_bit_for_bit(make: Make, scorer: str) -> None:
+    train(whole := make("adapter", reward=scorer, lora=LoRAConfig(rank=2), gradient_checkpointing=True))
+    lines = read_metrics(whole.folder)
+    assert lines[0]["margin"] == pytest.approx(0, abs=1e-4)
+    assert lines[-1]["margin"] > 1e-3
+    start, end = (load_causal_lm(path).state_dict() for path in (whole.policy, str(whole.folder / "model")))
+    moved = {name for name in end if not torch.equal(start[name], end[name])}
+    assert moved
+    assert all("_proj" in name for name in moved)
+    killed = replace(whole, folder=whole.folder.with_name("adapter-killed"), resume=True)
+    shutil.copytree(whole.folder, killed.folder)
+    shutil.rmtree(killed.folder / "checkpoints" / "step-000003")
+    train(killed)
+    assert (killed.folder / "metrics.jsonl").read_bytes() == (whole.folder / "metrics.jsonl").read_bytes()
 
 
 def test_responses_that_cannot_differ_are_refused(make: Make) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
@@ -73,14 +73,21 @@ def found(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in names if match)
 
 
-def newest_valid(folder: Path) -> tuple[tuple[int, Path] | None, list[str]]:
-    """The newest whole checkpoint as (step, path), or None, and a line on each damaged one that is newer."""
+def load_newest(folder: Path, parts: Mapping[str, Stateful]) -> tuple[tuple[int, Path] | None, list[str]]:
+    """Put every part into the state of the newest checkpoint that is whole and of these parts: that one as (step,
+    path), or None, and a line on each newer one, damaged or foreign."""
     complaints: list[str] = []
     for step, path in reversed(found(folder)):
-        complaint = problem(path)
-        if complaint is None:
+        damage = problem(path)
+        if damage is not None:
+            complaints.append(f"{path} is damaged ({damage})")
+            continue
+        try:
+            load(path, parts)
+        except UserError as error:
+            complaints.append(str(error))
+        else:
             return (step, path), complaints
-        complaints.append(f"{path} is damaged ({complaint})")
     return None, complaints
 
 
@@ -134,6 +141,36 @@ def write_atomic(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``write_atomic`` of JSON as the standard has it: a number that is not finite (nan: none to be had) is null."""
     write_atomic(path, json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Add ``row`` to the JSON Lines file at ``path``. A crash may tear it: see ``read_lines``."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; mend that, then resume=true goes on") from error
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """``write_atomic`` of JSON Lines, in a folder that need not be there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, none where there is no file. A line that is not whole, which a crash has torn,
+    is left out."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):  # not splitlines: text may hold U+2028
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        lines += [line] if isinstance(line, dict) else []
+    return lines
 
 
 def _finite(value: Any) -> Any:
@@ -262,6 +299,7 @@ def _save_pretrained(folder: Path, model: "PreTrainedModel", **options: Any) -> 
 def load_part(folder: Path, part: Stateful) -> None:
     """Put ``part`` into the state that ``save_part`` wrote. Raises UserError where shapes or names differ."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -272,7 +310,8 @@ def load_part(folder: Path, part: Stateful) -> None:
         part.load_state_dict(unflatten(rest, load_file(folder / _TENSORS)))
         if isinstance(part, torch.optim.Optimizer):
             sharding.place_state(part)
-    except (RuntimeError, ValueError) as error:  # what torch raises for other shapes, names or parameter groups
+    # What torch raises for other shapes, names or parameter groups, and what a file too big for a checksum may hold.
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder} does not fit this run: {' '.join(str(error).split())}") from error
 
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm import checkpoint, plain_yaml, processes, provenance
 from lm import config as configs
+from lm.checkpoint import append_line, read_lines
 from lm.engines import PLACEMENT
 from lm.errors import UserError
 from lm.progress import Bar, Shown, progress
@@ -44,6 +45,7 @@ MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"}) |
 }
 _METRICS, _TIMING, _CHECKPOINTS, _LOCK = "metrics.jsonl", "timing.jsonl", "checkpoints", ".lock"
 _CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
+_UPDATE, _PATIENCE = {"loss", "grad_norm", "prm_loss", "prm_grad_norm", "refresh_loss"}, 5
 _GO_ON = "mend that, then resume=true goes on"
 
 
@@ -58,6 +60,7 @@ class Run:
         self._seconds: dict[str, float] = {}
         self._shown: dict[str, Shown] = {}
         self._line: dict[str, Any] = {}
+        self._left_out = 0
 
     @classmethod
     def open(
@@ -139,7 +142,7 @@ class Run:
             configs.to_dict(self._config),
             start,
         )
-        highest, place = processes.gathered([_highest(_lines(self.folder / _METRICS), best)])[0]
+        highest, place = processes.gathered([_highest(read_lines(self.folder / _METRICS), best)])[0]
         with stop_signals() as signals, progress(label, total, start) as bar:
             for step in range(start, total):
                 began = time.perf_counter()
@@ -168,11 +171,21 @@ class Run:
         line = {"step": step} | {name: _finite(value) for name, value in values.items()}
         line |= {"nonfinite": nonfinite} if nonfinite else {}
         if processes.is_main():
-            _append(self.folder / _METRICS, line)
+            append_line(self.folder / _METRICS, line)
         self._trackers.log(step, line)
+        self._give_up_on(step, [name for name in nonfinite if name in _UPDATE])
         self._line = line
         self._shown |= {name: value for name, value in values.items() if isinstance(value, int | float)}
         return line
+
+    def _give_up_on(self, step: int, spoilt: Sequence[str]) -> None:
+        """An update whose gradient is not finite is left out (``optimizer_step``); a run of nothing else ends."""
+        self._left_out = self._left_out + 1 if spoilt else 0
+        if self._left_out == _PATIENCE:
+            raise UserError(
+                f"the updates of {_PATIENCE} steps in a row, to step {step}, had NaN or Inf in {', '.join(spoilt)} and "
+                f"were left out: see {self.folder / _METRICS}, then lower the learning rate, or use dtype=float32"
+            )
 
     def time(self, name: str, seconds: float) -> None:
         """Add to what ``name`` took in this step; ``timing.jsonl`` gets one line a step, with the "total"."""
@@ -218,18 +231,17 @@ class Run:
             print(f"rung {self._verb}: {line}", file=sys.stderr)
 
     def _restore(self) -> int:
-        """Load the newest whole checkpoint; returns the step it goes on with."""
+        """Load the newest checkpoint that can be used; returns the step it goes on with."""
         folder = self.folder / _CHECKPOINTS
-        newest, complaints = checkpoint.newest_valid(folder)
+        newest, complaints = checkpoint.load_newest(folder, self._parts)
         for complaint in complaints:
             self._say(complaint)
         if newest is None and complaints:
-            raise UserError(f"every checkpoint in {folder} is damaged; overwrite=true starts afresh")
+            raise UserError(f"no checkpoint in {folder} can be used: {complaints[0]}; overwrite=true starts afresh")
         if newest is None:
             self._say(f"no checkpoint in {folder} yet; starting at step 0")
             return 0
         step, path = newest
-        checkpoint.load(path, self._parts)
         self._say(f"going on from {path}")
         return step
 
@@ -246,9 +258,9 @@ class Run:
         raise SystemExit(128 + number)
 
     def _write_times(self, step: int, total: float) -> None:
-        times = self._seconds | {"total": total}
+        times = {name: round(value, 6) for name, value in (self._seconds | {"total": total}).items()}
         if processes.is_main():
-            _append(self.folder / _TIMING, {"step": step} | {name: round(value, 6) for name, value in times.items()})
+            append_line(self.folder / _TIMING, {"step": step} | times)
         self._seconds = {}
 
     def _advance(self, bar: Bar, show: Sequence[str]) -> None:
@@ -260,12 +272,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's ``metrics.jsonl``, in order. Raises UserError where there are none to read."""
     if not (folder / _METRICS).is_file():
         raise UserError(f"{folder} has no {_METRICS}: it is not a run folder, or its run has logged nothing yet")
-    return _lines(folder / _METRICS)
+    return read_lines(folder / _METRICS)
 
 
 def read_timing(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's ``timing.jsonl``, in seconds; empty where the run had no steps."""
-    return _lines(folder / _TIMING)
+    return read_lines(folder / _TIMING)
 
 
 def _lock(folder: Path) -> None:
@@ -319,30 +331,7 @@ def _highest(lines: Sequence[dict[str, Any]], name: str | None) -> tuple[float, 
     return value, None if step > 0 else 1 - step
 
 
-def _append(path: Path, line: dict[str, Any]) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; {_GO_ON}") from error
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole; a crash may have torn the last."""
-    if not path.is_file():
-        return []
-    lines: list[dict[str, Any]] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        lines += [line] if isinstance(line, dict) else []
-    return lines
-
-
 def _cut(path: Path, start: int) -> None:
     """Keep the lines of steps before ``start``: the rest will be written again."""
     if path.is_file():
-        kept = [line for line in _lines(path) if line.get("step", start) < start]
-        checkpoint.write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        checkpoint.write_lines(path, [line for line in read_lines(path) if line.get("step", start) < start])

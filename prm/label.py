@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lm.chat import MANNERS
+from lm.checkpoint import write_lines
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine, start_server
@@ -17,7 +18,7 @@ from lm.run import MAY_CHANGE, Run
 from lm.torch_setup import prepare_torch
 from prm.consensus import Keep
 from prm.judge import JUDGE, JudgeConfig, judge_labels
-from prm.label_files import GIVEN, Which, part_path, write_lines, write_up
+from prm.label_files import GIVEN, Which, part_path, write_up
 from prm.labelling import MONTE_CARLO, SYMBOLIC, Cost, monte_carlo_labels, symbolic_labels
 from prm.omega import OMEGA, omega_labels
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems

@@ -1,8 +1,7 @@
 """What ``rung label`` leaves: the parts of its batches, joined into label files, and the summary of it all."""
 
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -22,11 +21,6 @@ EXTRAS = ("omega_more", "omega_states")  # solutions that OmegaPRM searched beyo
 
 def part_path(folder: Path, step: int, name: str) -> Path:
     return folder / "parts" / f"{step:05d}.{name}.jsonl"
-
-
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 Labelled = dict[str, list[LabeledSolution]]  # one batch: the labels of each labeller on the same solutions

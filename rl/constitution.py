@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lm.chat import MANNERS, ChatConfig, Cost, Messages, ask, ask_all, cost_of
-from lm.checkpoint import write_atomic, write_json
+from lm.checkpoint import read_lines, write_json, write_lines
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
@@ -137,7 +137,7 @@ def main(config: ConstitutionConfig) -> None:
             verdicts = judge.compare(matches, f"step {step}")
             rows = [row | {"better": better} for row, better in zip(rows, verdicts.better, strict=True)]
             counts |= {f"judge_{name}": n for name, n in verdicts.counts.items()}
-        _write(config.folder / "parts" / f"{step:06d}.jsonl", rows)
+        write_lines(config.folder / "parts" / f"{step:06d}.jsonl", rows)
         run.log(step, **counts)
     write_up(config.folder, len(batches))
     run.finish()
@@ -191,17 +191,16 @@ def write_up(folder: Path, batches: int) -> None:
     that prefers the response is heard, and one that cannot tell leaves none."""
     rows: list[dict[str, Any]] = []
     for step in range(batches):
-        lines = (folder / "parts" / f"{step:06d}.jsonl").read_text(encoding="utf-8").splitlines()
-        rows += [json.loads(line) for line in lines]
+        rows += read_lines(folder / "parts" / f"{step:06d}.jsonl")
     pairs = []
     for row in rows:
         better = row.get("better", 1)
         if better is not None:
             sides = (row["revision"], row["response"]) if better == 1 else (row["response"], row["revision"])
             pairs.append({"prompt": row["question"], "chosen": sides[0], "rejected": sides[1]})
-    _write(folder / "sft.jsonl", [{"question": row["question"], "solution": row["revision"]} for row in rows])
-    _write(folder / "preferences.jsonl", pairs)
-    _write(folder / "transcripts.jsonl", rows)
+    write_lines(folder / "sft.jsonl", [{"question": row["question"], "solution": row["revision"]} for row in rows])
+    write_lines(folder / "preferences.jsonl", pairs)
+    write_lines(folder / "transcripts.jsonl", rows)
     preferred = sum(row.get("better", 1) == 1 for row in rows)
     write_json(folder / "summary.json", {"revised": len(rows), "pairs": len(pairs), "revision_preferred": preferred})
     print(f"{len(rows)} responses revised, {len(pairs)} pairs; the revision is preferred in {preferred}")
@@ -236,8 +235,3 @@ def _user(text: str) -> dict[str, str]:
 
 def _said(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
-
-
-def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

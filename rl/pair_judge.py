@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lm.chat import ChatConfig, Cost, ask_all, ask_until_read, cost_of
+from lm.checkpoint import append_line, read_lines, write_lines
 from lm.config import key
 from lm.errors import UserError
 from prm.judge import read_object
@@ -81,7 +82,9 @@ class ChatJudge:
         if not config.model:
             raise UserError("judge.model is not set: name the model to ask, as the endpoint calls it")
         self.config, self.kept = config, kept
-        self.known = {row["key"]: row for row in _whole_lines(kept)}
+        self.known = {row["key"]: row for row in read_lines(kept)}
+        if kept.is_file():  # without what a kill has torn: the next answer would stand behind it
+            write_lines(kept, self.known.values())
         self.writing = threading.Lock()
 
     def compare(self, matches: Sequence[Match], place: str) -> Verdicts:
@@ -104,8 +107,8 @@ class ChatJudge:
         better = read_better(text) if text is not None else None
         row: dict[str, Any] = {"key": key, "asked": said[-1]["content"], "said": text, "better": better}
         row |= {"refused": replies[-1].refused} | cost_of(replies)
-        with self.writing, self.kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        with self.writing:
+            append_line(self.kept, row)
         return row
 
 
@@ -159,14 +162,3 @@ def _digest(value: Any) -> str:
 
 def _twice(matches: Sequence[Match]) -> list[Match]:
     return [match for match in matches for _ in range(2)]
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The answers that are kept; a kill may have torn the last."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows

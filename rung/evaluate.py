@@ -1,13 +1,12 @@
 """``rung eval``: how often policies are right on held-out problems, alone and with a PRM's help, with intervals."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lm.checkpoint import write_atomic, write_json
+from lm.checkpoint import write_atomic, write_json, write_lines
 from lm.config import key, part, to_yaml
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
@@ -76,7 +75,7 @@ def evaluate(config: EvalConfig) -> dict:
     }
     config.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(config.folder / "config.yaml", to_yaml(config))
-    write_atomic(config.folder / "samples.jsonl", "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
+    write_lines(config.folder / "samples.jsonl", samples)
     write_json(config.folder / "summary.json", summary)
     return summary
 

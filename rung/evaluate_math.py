@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lm.checkpoint import write_atomic, write_json
+from lm.checkpoint import write_atomic, write_json, write_lines
 from lm.config import key, part
 from lm.engine import Completion, Engine, Sampling
 from lm.engines import EngineConfig, open_engine
@@ -18,7 +18,7 @@ from lm.models import DType, load_tokenizer
 from lm.run import MAY_CHANGE, Run
 from lm.tokenizer import encode, token_ends
 from lm.torch_setup import prepare_torch
-from prm.label_files import part_path, write_lines
+from prm.label_files import part_path
 from prm.loading import Reading, load_as
 from prm.scorer import Scorer, score_each
 from prm.scores import Aggregation
@@ -100,7 +100,7 @@ def evaluate_math(config: MathConfig) -> dict[str, Any]:
         run.log(step, set=name, correct=float(np.mean([row["correct"] for row in rows])), samples=len(rows))
     parts = [part_path(config.folder, step, "results").read_text(encoding="utf-8") for step in range(len(batches))]
     write_atomic(config.folder / "results.jsonl", "".join(parts))
-    summary = summarise([json.loads(line) for text in parts for line in text.splitlines()], config.seed)
+    summary = summarise([json.loads(line) for text in parts for line in text.split("\n")[:-1]], config.seed)
     write_json(config.folder / "summary.json", summary)
     return summary
 

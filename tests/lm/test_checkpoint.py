@@ -181,13 +181,35 @@ def damage(path: Path, how: str) -> None:
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path: Path, how: str, message: str) -> None:
     old = checkpoint.save(tmp_path, 1, {"n": Counter(1)}, keep=3)
     new = checkpoint.save(tmp_path, 2, {"n": Counter(2)}, keep=3)
-    assert checkpoint.newest_valid(tmp_path) == ((2, new), [])
+    parts = {"n": Counter()}
+    assert checkpoint.load_newest(tmp_path, parts) == ((2, new), [])
     damage(new, how)
-    assert checkpoint.newest_valid(tmp_path) == ((1, old), [f"{new} is damaged ({message})"])
+    assert checkpoint.load_newest(tmp_path, parts) == ((1, old), [f"{new} is damaged ({message})"])
+    assert parts["n"].count == 1
     damage(old, how)
-    newest, complaints = checkpoint.newest_valid(tmp_path)
+    newest, complaints = checkpoint.load_newest(tmp_path, parts)
     assert newest is None
     assert len(complaints) == 2
+
+
+def test_a_foreign_checkpoint_is_reported_and_the_one_before_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run's, whole as it is; and one too big for a checksum whose bytes are not what was written."""
+    monkeypatch.setattr(checkpoint, "_HASHED", 0)
+    own, other = torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)
+    old = checkpoint.save(tmp_path, 1, {"n": own}, keep=9)
+    checkpoint.save(tmp_path, 2, {"n": own}, keep=9)
+    tensors = tmp_path / "step-000002" / "n" / "tensors.safetensors"
+    tensors.write_bytes(b"\xff" * tensors.stat().st_size)
+    checkpoint.save(tmp_path, 3, {"n": other}, keep=9)
+    checkpoint.save(tmp_path, 4, {"n": Counter()}, keep=9)
+    with torch.no_grad():
+        saved, _ = own.weight.clone(), own.weight.zero_()
+    newest, complaints = checkpoint.load_newest(tmp_path, {"n": own})
+    assert newest == (1, old)
+    assert torch.equal(own.weight, saved)
+    assert [c.split(" does not fit this run: ")[0][-13:] for c in complaints] == [f"step-00000{n}/n" for n in (4, 3, 2)]
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -218,3 +240,14 @@ def test_only_our_folders_are_ours(tmp_path: Path) -> None:
     assert checkpoint.is_ours(tmp_path / "ours")
     assert not checkpoint.is_ours(tmp_path / "theirs")
     assert not checkpoint.is_ours(tmp_path)
+
+
+def test_lines_hold_any_text_and_one_that_is_torn_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.jsonl"
+    rows = [{"text": "one\u2028two\x85three\n\f"}, {"text": "é", "n": None}]
+    checkpoint.write_lines(path, rows[:1])
+    checkpoint.append_line(path, rows[1])
+    with path.open("ab") as file:
+        file.write('{"text": "é'.encode()[:-1])
+    assert checkpoint.read_lines(path) == rows
+    assert checkpoint.read_lines(tmp_path / "none.jsonl") == []

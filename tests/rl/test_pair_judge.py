@@ -85,12 +85,16 @@ def test_a_judge_behind_a_server_is_asked_in_both_orders(tmp_path: Path) -> None
         assert served.requests[0]["response_format"]["json_schema"]["schema"] == schema(True)
         assert "helpful, honest and harmless" in served.requests[0]["messages"][0]["content"]
 
-        # What was asked once is kept, also for a process that comes later, and a torn line does no harm.
-        with (tmp_path / "kept.jsonl").open("a") as file:
-            file.write('{"key": "x", "bet')
-        again = ChatJudge(config(served.url), tmp_path / "kept.jsonl").compare(MATCHES, "step 0")
+        # What was asked once is kept, also for a process that comes later; a line torn within a letter does no harm to
+        # those before it, nor to those after it.
+        with (tmp_path / "kept.jsonl").open("ab") as file:
+            file.write('{"key": "x", "said": "é'.encode()[:-1])
+        judge = ChatJudge(config(served.url), tmp_path / "kept.jsonl")
+        again = judge.compare(MATCHES, "step 0")
         assert (again.better, again.counts["requests"], len(served.requests)) == ([1, 1, 1], 6, 8)
         judge.compare(MATCHES, "step 1")
+        assert len(served.requests) == 14
+        ChatJudge(config(served.url), tmp_path / "kept.jsonl").compare(MATCHES, "step 1")
         assert len(served.requests) == 14
 
 

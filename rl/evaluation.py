@@ -8,6 +8,7 @@ import numpy as np
 
 from lm import processes
 from lm.engine import Engine, Sampling
+from lm.errors import engine_errors
 from lm.sft import Pair, encode_pairs, mean_loss
 from prm.problems import load_problems
 from rl.config import RLConfig
@@ -47,25 +48,32 @@ def measure(
 ) -> Metrics:
     """``eval_accuracy`` on validation problems, and the guard of what was there before: ``guard_accuracy`` on the
     guard's problems, ``val_loss`` of held-out worked solutions (nats a token, as SFT logs it)."""
-    engine.load_weights(policy)  # what samples has last been told before this step's updates
+    with engine_errors():
+        engine.load_weights(policy)  # what samples has last been told before this step's updates
     found: Metrics = {}
+    longest = config.sampling.max_tokens
     if config.problems.answers:
-        found["eval_accuracy"] = greedy_accuracy(engine, tokenizer, held_out.problems, config)
+        found["eval_accuracy"] = greedy_accuracy(engine, tokenizer, held_out.problems, longest, config.prompt)
     if held_out.guard:
-        found["guard_accuracy"] = greedy_accuracy(engine, tokenizer, held_out.guard, config)
+        found["guard_accuracy"] = greedy_accuracy(engine, tokenizer, held_out.guard, longest, config.prompt)
     if held_out.worked:
         found["val_loss"] = mean_loss(policy, held_out.worked, config.micro_tokens)
     return found
 
 
 def greedy_accuracy(
-    engine: Engine, tokenizer: "PreTrainedTokenizerBase", problems: Sequence[Problem], config: RLConfig
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    problems: Sequence[Problem],
+    max_tokens: int,
+    prompt: str | None = None,
 ) -> float:
     """Share of ``problems`` that the policy answers rightly without sampling."""
-    greedy = Sampling(temperature=0, max_tokens=config.sampling.max_tokens)
+    greedy = Sampling(temperature=0, max_tokens=max_tokens)
 
     def right(some: Sequence[Problem]) -> list[bool]:
-        rollouts = sample_rollouts(engine, tokenizer, some, greedy, 0, config.prompt)
+        with engine_errors():
+            rollouts = sample_rollouts(engine, tokenizer, some, greedy, 0, prompt)
         return [verify_solution(r.solution).correct for r in rollouts]
 
     return float(np.mean(processes.in_blocks(right, problems)))

@@ -4,34 +4,36 @@ One round is RFT (Yuan et al. 2023); rounds from the start each time are ReST-EM
 rounds from where the last one ended are expert iteration (Anthony et al. 2017; Polu et al. 2022).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm.checkpoint import write_atomic
+from lm.checkpoint import read_lines, write_lines
 from lm.config import key, part
-from lm.engine import Sampling
+from lm.engine import Engine, Sampling
 from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
 from lm.lora import LoRAConfig
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer, make_trainable
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
-from lm.run import Run
+from lm.run import Run, read_metrics
 from lm.sft import FitConfig, Pair, backward, batch_of, encode_pairs
 from lm.torch_setup import prepare_torch
 from prm.loading import load as load_prm
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
 from prm.scorer import Scorer
-from rl.rollout import draw
-from verifiers.solution import Solution
+from rl.evaluation import greedy_accuracy
+from rl.rollout import Counter, draw
+from verifiers.solution import Problem, Solution
 from verifiers.verify import verify_solution
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_REPORTED = ("sampled", "accuracy", "kept", "sampled_tokens", "eval_accuracy")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class ExpertConfig:
     most: int = key(4, "different solutions of one problem that a round learns from, at most", low=1)
     carry: bool = key(False, "also learn from what the rounds before have kept")
     restart: bool = key(False, "fine-tune from the start in each round (ReST-EM), not from the round before")
+    eval_problems: int = key(
+        300, "validation problems, never trained on, of the greedy accuracy at the start and after each round; 0: none",
+        low=0,
+    )  # fmt: skip
     engine: EngineConfig = part(EngineConfig, "what samples the solutions")
     engine_batch: int = key(512, "sequences sampled at once", low=1)
     lora: LoRAConfig = part(LoRAConfig)
@@ -74,18 +80,21 @@ def train(config: ExpertConfig) -> None:
     policy.train()
     prm = load_prm(config.prm, config.dtype, prompt=config.prompt) if config.prm is not None else None
     problems = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
+    held_out = validation_problems(config) if config.eval_problems else []
     engine = open_engine(
         config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
     )
-    optimizer = make_optimizer(policy, config.fit.optim)
+    optimizer, count = make_optimizer(policy, config.fit.optim), Counter()
     run = Run.open(config.folder, config, verb="expert", resume=config.resume, overwrite=config.overwrite)
-    run.track(policy=policy, optimizer=optimizer)
+    run.track(policy=policy, optimizer=optimizer, count=count)
     pairs: list[Pair] = []
     for step in run.steps(
         config.rounds * config.fit.steps, save_every=config.fit.save_every, label="expert", show=["round", "loss"]
     ):
         number, within = divmod(step, config.fit.steps)
         metrics: dict[str, float] = {"round": number}
+        if held_out and step == 0:
+            metrics["eval_accuracy"] = measure(engine, tokenizer, policy, held_out, config)
         if within == 0:
             with run.timer("weights"):
                 engine.load_weights(policy)
@@ -93,14 +102,18 @@ def train(config: ExpertConfig) -> None:
                 chosen = draw(problems, config.problems_per_round, config.seed, number)
                 seed = config.seed * 1_000_003 + number
                 drawn = sample_solutions(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
-                finished = [s for s, completion in drawn if completion.finish == "stop"]
-                right = [s for s in finished if verify_solution(s).correct]
-                kept = distinct(strong(right, prm, config.threshold), config.most)
-            _write(config.folder / "rounds" / f"{number}.jsonl", kept)
+                right = [(s, completion) for s, completion in drawn if verify_solution(s).correct]
+                whole = [s for s, completion in right if completion.finish == "stop"]  # for EOS follows what is learnt
+                kept = distinct(strong(whole, prm, config.threshold), config.most)
+            rows = [{"question": s.problem.question, "solution": s.text, "answer": s.problem.answer} for s in kept]
+            write_lines(config.folder / "rounds" / f"{number}.jsonl", rows)
             metrics |= {"sampled": len(drawn), "accuracy": len(right) / len(drawn), "kept": len(kept)}
-            metrics["sampled_tokens"] = sum(len(completion.token_ids) for _, completion in drawn)
+            count.sampled_tokens += sum(len(completion.token_ids) for _, completion in drawn)
+            metrics["sampled_tokens"] = count.sampled_tokens
             if config.restart:
                 put_back(policy, start)
+                optimizer = make_optimizer(policy, config.fit.optim)  # without the moments, or masters, of what is gone
+                run.track(optimizer=optimizer)
             pairs = []
         if not pairs:  # a new round, or a run that goes on in the middle of one
             pairs = encode_pairs(tokenizer, kept_texts(config, number), config.prompt)
@@ -109,8 +122,42 @@ def train(config: ExpertConfig) -> None:
             metrics["loss"] = backward(policy, batch, config.fit.micro_tokens)
             rate = learning_rate(config.fit.optim, within, config.fit.steps)
             metrics["grad_norm"] = optimizer_step(policy, optimizer, config.fit.optim, rate)
+        if held_out and within + 1 == config.fit.steps:
+            metrics["eval_accuracy"] = measure(engine, tokenizer, policy, held_out, config)
         run.log(step, **metrics)
+    report(run, config.rounds)
     run.finish(model=(policy, tokenizer))
+
+
+def measure(
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    policy: "PreTrainedModel",
+    problems: Sequence[Problem],
+    config: ExpertConfig,
+) -> float:
+    """Greedy accuracy of the policy as it is now."""
+    engine.load_weights(policy)
+    return greedy_accuracy(engine, tokenizer, problems, config.sampling.max_tokens, config.prompt)
+
+
+def validation_problems(config: ExpertConfig) -> list[Problem]:
+    return [e.problem for e in load_problems(config.problems, "validation", config.eval_problems, stream=4)]
+
+
+def report(run: Run, rounds: int) -> None:
+    """Write and print what each round sampled and kept, and the greedy accuracy on held-out problems around it."""
+    rows = read_metrics(run.folder)
+    before, lines, found = rows[0].get("eval_accuracy"), [], []
+    for number in range(rounds):
+        own = [row for row in rows if row["round"] == number]  # the first sampled, the last was evaluated
+        found.append({"round": number} | {name: row[name] for name in _REPORTED for row in own if name in row})
+        line = "round {round}: {sampled} sampled, {accuracy:.1%} right, {kept} kept".format(**found[-1])
+        held_out = found[-1].get("eval_accuracy")
+        lines.append(line if held_out is None else f"{line}; {held_out:.1%} of held-out problems right after it")
+    if before is not None:
+        lines.insert(0, f"{before:.1%} of held-out problems right before it")
+    run.summarise({"eval_accuracy_before": before, "rounds": found}, *lines)
 
 
 def strong(solutions: Sequence[Solution], prm: Scorer | None, threshold: float) -> list[Solution]:
@@ -139,8 +186,8 @@ def kept_texts(config: ExpertConfig, number: int) -> list[tuple[str, str]]:
     rounds = range(number + 1) if config.carry else [number]
     texts: list[tuple[str, str]] = []
     for past in rounds:
-        lines = (config.folder / "rounds" / f"{past}.jsonl").read_text(encoding="utf-8").splitlines()
-        texts += [(row["question"], row["solution"]) for row in map(json.loads, lines)]
+        rows = read_lines(config.folder / "rounds" / f"{past}.jsonl")
+        texts += [(row["question"], row["solution"]) for row in rows]
     if not texts:
         raise UserError(
             f"round {number} kept none of its solutions: raise problems_per_round or sampling.n, lower threshold, or "
@@ -154,9 +201,3 @@ def put_back(policy: "PreTrainedModel", start: "dict[str, torch.Tensor]") -> Non
     for name, weight in policy.named_parameters():
         if name in start:
             weight.data.copy_(start[name])
-
-
-def _write(path: Path, solutions: Sequence[Solution]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    rows = [{"question": s.problem.question, "solution": s.text, "answer": s.problem.answer} for s in solutions]
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

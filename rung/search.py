@@ -1,13 +1,12 @@
 """``rung search``: solve problems by a policy that a PRM guides; a row a problem: what it found, what it took."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lm.checkpoint import write_atomic, write_json
+from lm.checkpoint import write_atomic, write_json, write_lines
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
@@ -15,7 +14,7 @@ from lm.models import DType, load_tokenizer
 from lm.run import MAY_CHANGE, Run
 from lm.torch_setup import prepare_torch
 from prm.choice import Choice
-from prm.label_files import part_path, write_lines
+from prm.label_files import part_path
 from prm.loading import Reading, load_as
 from prm.problems import ProblemsConfig, load_problems
 from prm.scores import Aggregation
@@ -23,7 +22,6 @@ from prm.search import SearchConfig, pick, search
 from prm.search_tree import Explorer
 from rung.score import Separator
 from rung.statistics import bootstrap_interval
-from verifiers.solution import Verdict
 from verifiers.verify import verify_solution
 
 
@@ -60,7 +58,7 @@ def main(config: GuidedConfig) -> None:
     right, tokens = summary["right"], summary["tokens"]
     print(
         f"{config.search.strategy}: {100 * right['mean']:.1f} % [{100 * right['low']:.1f}, {100 * right['high']:.1f}] "
-        f"of {summary['problems']} problems"
+        f"of {summary['problems']} problems; {100 * summary['finished']:.1f} % of the solutions came to their end"
     )
     print(
         f"tokens a problem: {tokens['sampled']:.0f} sampled, {tokens['prefilled']:.0f} read by the policy, "
@@ -106,11 +104,12 @@ def guided(config: GuidedConfig) -> dict[str, Any]:
         run.log(step, right=float(np.mean([row["correct"] for row in found])), problems=len(found))
     parts = [part_path(config.folder, step, "found").read_text(encoding="utf-8") for step in range(len(batches))]
     write_atomic(config.folder / "found.jsonl", "".join(parts))
-    rows = [json.loads(line) for text in parts for line in text.splitlines()]
+    rows = [json.loads(line) for text in parts for line in text.split("\n")[:-1]]
     costs = [row["cost"] for row in rows]
     summary = {
         "problems": len(rows),
         "right": asdict(bootstrap_interval([row["correct"] for row in rows], config.seed)),
+        "finished": float(np.mean([row["end"] == "finished" for row in rows])),
         "tokens": {name: float(np.mean([cost[name] for cost in costs])) for name in costs[0]},
     }
     write_json(config.folder / "summary.json", summary)
@@ -124,8 +123,6 @@ def _rows(explorer: Explorer, config: GuidedConfig) -> list[dict[str, Any]]:
         solution = explorer.solution(node)
         problem = solution.problem
         row: dict[str, Any] = {"id": problem.id, "question": problem.question, "gold": problem.answer}
-        # A half-written solution gives no answer, whatever its last line happens to be worth.
-        verdict = verify_solution(solution) if node.end == "finished" else Verdict(False, None, "no answer")
-        row |= {"text": node.text, "score": value, "end": node.end} | asdict(verdict)
+        row |= {"text": node.text, "score": value, "end": node.end} | asdict(verify_solution(solution))
         rows.append(row | {"candidates": len(pool), "cost": asdict(cost)})
     return rows

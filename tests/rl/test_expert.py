@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lm.engine import Sampling
 from lm.errors import UserError
@@ -64,7 +65,7 @@ def test_what_a_round_keeps_by_hand() -> None:
     assert strong(drawn, ByLength(), 0.4) == drawn == strong(drawn, None, 0.9)
 
 
-def test_rounds_make_the_policy_better(make: Make, tmp_path: Path) -> None:
+def test_rounds_make_the_policy_better(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where 5 is the answer to everything, each round's samples, of the policy as the round before left it, are right
     more often; all that is kept is right, each once."""
     rows = [{"question": f"{a}+{b}-{c}", "answer": "5"} for a in range(8) for b in range(4) for c in range(3)]
@@ -72,9 +73,20 @@ def test_rounds_make_the_policy_better(make: Make, tmp_path: Path) -> None:
     fit = FitConfig(steps=12, batch=16, save_every=0, optim=OptimConfig(lr=2e-3, warmup=2))
     problems = ProblemsConfig(source=str(tmp_path / "fives.jsonl"))
     train(config := make("better", problems=problems, rounds=3, problems_per_round=80, fit=fit, engine_batch=256))
+    lines = read_metrics(config.folder)
+    held_out = {line["step"]: line["eval_accuracy"] for line in lines if "eval_accuracy" in line}
+    assert list(held_out) == [0, 11, 23, 35]  # before the first update, and after each round
+    assert held_out[35] > held_out[0] + 0.2
     rounds = [line for line in read_metrics(config.folder) if "accuracy" in line]
     assert [line["round"] for line in rounds] == [0, 1, 2]
     assert rounds[-1]["accuracy"] > rounds[0]["accuracy"] + 0.2
+    summary = json.loads((config.folder / "summary.json").read_text())
+    assert [found["eval_accuracy"] for found in summary["rounds"]] == [held_out[step] for step in (11, 23, 35)]
+    assert (summary["eval_accuracy_before"], summary["rounds"][1]["kept"]) == (held_out[0], rounds[1]["kept"])
+    assert 0 < rounds[0]["sampled_tokens"] < rounds[1]["sampled_tokens"] <= 3 * 80 * 4 * 16
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{held_out[0]:.1%} of held-out problems right before it"
+    assert said[3].endswith(f"{rounds[2]['kept']} kept; {held_out[35]:.1%} of held-out problems right after it")
     for number, line in enumerate(rounds):
         rows = [json.loads(text) for text in (config.folder / "rounds" / f"{number}.jsonl").read_text().splitlines()]
         assert len(rows) == line["kept"] == len({(row["question"], row["solution"]) for row in rows})
@@ -83,7 +95,11 @@ def test_rounds_make_the_policy_better(make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_run_killed_in_a_round_goes_on_bit_for_bit(make: Make, restart: bool) -> None:
-    train(whole := make(f"whole-{restart}", restart=restart, carry=restart, problems_per_round=60))
+    dtype = "bfloat16" if restart else "float32"
+    train(whole := make(f"whole-{restart}", restart=restart, carry=restart, problems_per_round=60, dtype=dtype))
+    moments = load_file(whole.folder / "checkpoints" / "step-000008" / "optimizer" / "tensors.safetensors")
+    taken = {float(value) for name, value in moments.items() if name.endswith("/step")}
+    assert taken == {4.0 if restart else 8.0}  # of two rounds of four
     killed = replace(whole, folder=whole.folder.with_name(f"killed-{restart}"), resume=True)
     shutil.copytree(whole.folder, killed.folder)
     shutil.rmtree(killed.folder / "checkpoints" / "step-000008")

@@ -218,10 +218,10 @@ def test_micro_batches_and_seeing_all_twice_change_no_gradient(
 
 
 def test_greedy_accuracy_is_the_share_of_right_answers(
-    fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", configure: Configure
+    fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
 ) -> None:
     """Ask for what the policy says: gold answers read off its own greedy text make 2 of 3 right."""
-    engine, config = TransformersEngine(fitted_policy, tokenizer), configure("none")
+    engine = TransformersEngine(fitted_policy, tokenizer)
     questions = ["8+4-3", "1+1-2", "9+9-12", "2+3-1", "6+0-3", "7+5-5", "3+3-3", "4+1-2"]
     asked = [Problem(q, q, "") for q in questions]
     texts = [
@@ -232,4 +232,4 @@ def test_greedy_accuracy_is_the_share_of_right_answers(
     said = {q: t.split("#### ")[1].split("\n")[0] for q, t in zip(questions, texts, strict=False)}
     assert len(texts) == len(questions), "the fitted policy answers in the format"
     gold = [Problem(q, q, answer if i else "-77") for i, (q, answer) in enumerate(list(said.items())[:3])]
-    assert greedy_accuracy(engine, tokenizer, gold, config) == pytest.approx(2 / 3)
+    assert greedy_accuracy(engine, tokenizer, gold, 16) == pytest.approx(2 / 3)

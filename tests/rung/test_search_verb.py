@@ -48,13 +48,13 @@ def test_rows_say_what_was_found_and_what_it_took(
         summary = json.loads((folder / "summary.json").read_text())
         rows_found = found[strategy, batch]
         assert summary["right"]["mean"] == pytest.approx(sum(row["correct"] for row in rows_found) / 6)
+        assert summary["finished"] == pytest.approx(sum(row["end"] == "finished" for row in rows_found) / 6)
         assert summary["tokens"]["sampled"] == pytest.approx(sum(row["cost"]["sampled"] for row in rows_found) / 6)
         told = capsys.readouterr().out
         assert told.startswith(f"{strategy}: {100 * summary['right']['mean']:.1f} % [")
         for row in rows_found:
             verdict = verify(Problem("", row["question"], row["gold"]), row["text"])
-            assert row["correct"] == (verdict.correct and row["end"] == "finished")
-            assert row["reason"] == (verdict.reason if row["end"] == "finished" else "no answer")
+            assert (row["correct"], row["reason"]) == (verdict.correct, verdict.reason)
             assert 0 <= row["score"] <= 1
     assert found["beam_search", 4] == found["beam_search", 6]  # what is searched beside a problem changes nothing
     assert all(row["candidates"] == 8 for row in found["best_of_n", 6])

@@ -13,7 +13,6 @@ from lm.checkpoint import write_atomic
 from lm.config import to_yaml
 from lm.errors import UserError
 from lm.progress import progress
-from lm.provenance import command
 from lm.run import read_metrics
 from lm.signals import stop_signals
 from prm.label import label
@@ -22,7 +21,7 @@ from rl.config import RLConfig
 from rl.train import train as train_ppo
 from rung.evaluate import evaluate
 from rung.ladder import Ladder, stage
-from rung.report import write_report
+from rung.pipeline import resumable, run_pipeline, to_do
 from rung.sft import train as train_sft
 
 # What a stage leaves when it is done; a resumed ladder does not do it again.
@@ -31,45 +30,24 @@ _LEAVES = {"sft": "sft/model", "label": "labels/summary.json", "prm": "prm/model
 
 def main(ladder: Ladder) -> None:
     """Run the ladder, print the final table and where the report is."""
-    from rich.console import Console
+    run_pipeline(ladder, "ladder.yaml", climb)
 
-    from rung.report_table import terminal_table
 
-    folder = ladder.folder
-    if (folder / "ladder.yaml").exists() and not (ladder.resume or ladder.overwrite):
-        raise UserError(f"{folder} holds a ladder; resume=true goes on with it, overwrite=true starts afresh")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "ladder.yaml", to_yaml(ladder))
-    write_atomic(folder / "command.txt", command(None) + "\n")
-    began = time.monotonic()
-
+def climb(ladder: Ladder) -> dict:
+    """Every stage that is not there yet; the evaluation's summary."""
     climb_to_prm(ladder)
     train_arms(ladder)
-    if _to_do(ladder, _LEAVES["eval"]):
-        evaluate(stage(ladder, "eval"))
-    page = write_report(folder)
-
-    Console().print(terminal_table(json.loads((folder / _LEAVES["eval"]).read_text(encoding="utf-8"))))
-    print(f"{(time.monotonic() - began) / 60:.1f} minutes; report: {page}")
+    if to_do(ladder, _LEAVES["eval"]):
+        return evaluate(stage(ladder, "eval"))
+    found: dict = json.loads((ladder.folder / _LEAVES["eval"]).read_text(encoding="utf-8"))
+    return found
 
 
 def climb_to_prm(ladder: Ladder) -> None:
     """SFT, labels and PRM: what every arm of PPO starts from."""
     for verb, run in (("sft", train_sft), ("label", label), ("prm", train_prm)):
-        if _to_do(ladder, _LEAVES[verb]):
+        if to_do(ladder, _LEAVES[verb]):
             run(resumable(stage(ladder, verb)))
-
-
-def _to_do(ladder: Ladder, leaves: str) -> bool:
-    done = ladder.resume and (ladder.folder / leaves).exists()
-    if done:
-        print(f"rung demo: {ladder.folder / leaves} is there, going on", file=sys.stderr)
-    return not done
-
-
-def resumable(config: Any) -> Any:
-    """Resume only what has begun: a fresh stage of a resumed ladder starts in silence."""
-    return replace(config, resume=config.resume and (config.folder / "metrics.jsonl").exists())
 
 
 # -- the two arms --------------------------------------------------------------------------------------------------
@@ -82,7 +60,7 @@ def train_arms(ladder: Ladder) -> None:
     if ladder.baseline:
         outcome = replace(process.credit, form="outcome")
         arms.append(replace(process, credit=outcome, folder=process.folder.with_name("ppo-outcome")))
-    arms = [resumable(arm) for arm in arms if _to_do(ladder, f"{arm.folder.name}/model")]
+    arms = [resumable(arm) for arm in arms if to_do(ladder, f"{arm.folder.name}/model")]
     cores = ladder.threads or os.cpu_count() or 1
     if len(arms) < 2 or cores < 2 or _has_gpu():
         for arm in arms:

@@ -4,20 +4,16 @@ SFT; a Bradley-Terry reward model; PPO with a KL penalty and ptx against it; DPO
 judge; then all of them on held-out preferences, on mathematics (what they could do before) and asked for flattery.
 """
 
-import json
 import random
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lm.checkpoint import write_atomic
-from lm.config import key, part, to_yaml
+from lm.checkpoint import write_lines
+from lm.config import key, part
 from lm.errors import UserError
 from lm.models import DType, ModelConfig
-from lm.provenance import command
 from prm.problems import ProblemsConfig, load_problems
 from rl.config import RLConfig
 from rl.credit import CreditConfig
@@ -29,9 +25,8 @@ from rl.reward_model import train as train_reward_model
 from rl.rlaif import RLAIFConfig
 from rl.rlaif import train as train_rlaif
 from rl.train import train as train_ppo
-from rung.demo import resumable
 from rung.ladder import fill
-from rung.report import write_report
+from rung.pipeline import resumable, run_pipeline, to_do
 from rung.rlhf_eval import RLHFEvalConfig, evaluate
 from rung.sft import SFTConfig
 from rung.sft import train as train_sft
@@ -82,26 +77,16 @@ ARMS = ("sft", "ppo", "dpo", "rlaif")
 
 def main(config: RLHF) -> None:
     """Run every stage that is not there yet, print the final table and where the report is."""
-    from rich.console import Console
+    run_pipeline(config, "config.yaml", run_stages)
 
-    from rung.report_table import terminal_table
 
-    folder = config.folder
-    if (folder / "config.yaml").exists() and not (config.resume or config.overwrite):
-        raise UserError(f"{folder} holds a pipeline; resume=true goes on with it, overwrite=true starts afresh")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "config.yaml", to_yaml(config))
-    write_atomic(folder / "command.txt", command(None) + "\n")
-    began = time.monotonic()
+def run_stages(config: RLHF) -> dict[str, Any]:
+    """Every stage that is not there yet; the evaluation's summary."""
     write_data(config)
     for name, run in STAGES.items():
-        if config.resume and (folder / name / "model").exists():
-            print(f"rung rlhf: {folder / name / 'model'} is there, going on", file=sys.stderr)
-        else:
+        if to_do(config, f"{name}/model"):
             run(resumable(stage(config, name)))
-    summary = evaluate(stage(config, "eval"))
-    Console().print(terminal_table(summary))
-    print(f"{(time.monotonic() - began) / 60:.1f} minutes; report: {write_report(folder)}")
+    return evaluate(stage(config, "eval"))
 
 
 def write_data(config: RLHF) -> None:
@@ -110,12 +95,11 @@ def write_data(config: RLHF) -> None:
     if not held_out:
         raise UserError("no pair is held out to evaluate on: raise data.validation_fraction")
     folder = config.folder / "data"
-    folder.mkdir(exist_ok=True)
-    _write(folder / "train.jsonl", [_pair(p) for p in train])
-    _write(folder / "held_out.jsonl", [_pair(p) for p in held_out])
-    _write(folder / "prompts.jsonl", [{"question": q} for q in sorted({p.question for p in train})])
+    write_lines(folder / "train.jsonl", [_pair(p) for p in train])
+    write_lines(folder / "held_out.jsonl", [_pair(p) for p in held_out])
+    write_lines(folder / "prompts.jsonl", [{"question": q} for q in sorted({p.question for p in train})])
     told = [{"question": q, "solution": s} for q, s in sorted({(p.question, p.chosen) for p in train})]
-    _write(folder / "sft.jsonl", told + worked_rows(config))
+    write_lines(folder / "sft.jsonl", told + worked_rows(config))
 
 
 def worked_rows(config: RLHF) -> list[dict[str, Any]]:
@@ -136,10 +120,6 @@ def _pair(pair: Preference) -> dict[str, Any]:
     row = asdict(pair) | {"prompt": pair.question}
     del row["question"]
     return row
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def stage(config: RLHF, name: str) -> Any:

@@ -146,7 +146,7 @@ def test_a_folder_that_holds_a_run(said, tmp_path: Path, capfd: pytest.CaptureFi
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/ladder.yaml").write_text("seed: 0\n")
     assert said("demo", f"folder={tmp_path}/demo") == (
-        f"rung demo: {tmp_path}/demo holds a ladder; resume=true goes on with it, overwrite=true starts afresh"
+        f"rung demo: {tmp_path}/demo holds a run; resume=true goes on with it, overwrite=true starts afresh"
     )
 
 

@@ -85,7 +85,7 @@ def test_from_pairs_to_the_report(config: RLHF, capsys: pytest.CaptureFixture[st
     assert 0 <= summary["reward_models"]["referee on training pairs"]["mean"] <= 1
     page = write_report(config.folder).read_text(encoding="utf-8")
     assert "rlaif" in page
-    with pytest.raises(UserError, match="holds a pipeline"):
+    with pytest.raises(UserError, match="holds a run"):
         main(config)
     before = (config.folder / "rlaif/metrics.jsonl").stat().st_mtime_ns
     capsys.readouterr()

@@ -10,6 +10,7 @@ import numpy as np
 
 from lm import processes
 from lm.engines import open_engine
+from lm.errors import engine_errors
 from prm.scorer import Scorer, score_each
 from prm.scores import StepScores
 from rl.collect import Collected, collect
@@ -59,7 +60,7 @@ class Actor:
 
         Of several processes each does its part, and all get the whole.
         """
-        with timer("weights"):
+        with timer("weights"), engine_errors():
             self.engine.load_weights(policy)
         score = partial(score_each, self.prm) if self.config.overlap else None  # type: ignore[arg-type]  # by check
         collected = collect(self.engine, self.tokenizer, self.problems, self.config, step, timer, score)

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import rl.act
 from lm.config import to_yaml
+from lm.engine import TransformersEngine
 from lm.errors import UserError, engine_errors
+from lm.lora import LoRAConfig
 from rl.collect import verified
 from rl.config import RLConfig
 from rl.experience import AdvantageConfig
+from rl.refresh import RefreshConfig
 from rl.train import train
 from verifiers.solution import Problem, Solution
 
@@ -33,16 +38,20 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_a_run_killed_at_random_calls_ends_as_the_undisturbed_one(configure: Configure, seed: int) -> None:
+COMBINED = {  # as much state as one run can have: an adapter, a PRM that learns, gradients of several parts, a γ of ptx
+    "lora": LoRAConfig(rank=2), "prm_refresh": RefreshConfig(every=2, steps=2, batch=6, keep=3), "micro_tokens": 120,
+    "resample": 1, "ptx_coefficient": 0.5, "ptx_batch": 4, "save_every": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seed", "kills", "changes"), [(1, 5, {}), (2, 3, COMBINED)], ids=["plain", "combined"])
+def test_a_run_killed_at_random_calls_ends_as_the_undisturbed_one(
+    configure: Configure, seed: int, kills: int, changes: dict[str, Any]
+) -> None:
     """Adaptive KL, critic, evaluations: the same metrics, weights, optimizer states and all else in checkpoints."""
-    config = configure(
-        f"undisturbed{seed}",
-        steps=4,
-        advantage=AdvantageConfig(kl_target=0.1, kl_horizon=40),
-        keep=9,
-        micro_tokens=4096,
-    )
+    adaptive = AdvantageConfig(kl_target=0.1, kl_horizon=40)
+    given: dict[str, Any] = {"steps": 4, "keep": 9, "micro_tokens": 4096, "advantage": adaptive} | changes
+    config = configure(f"undisturbed{seed}", **given)
     config = replace(config, folder=config.folder / "whole")
     config.folder.parent.mkdir()
     (path := config.folder.parent / "run.yaml").write_text(to_yaml(config))
@@ -51,17 +60,18 @@ def test_a_run_killed_at_random_calls_ends_as_the_undisturbed_one(configure: Con
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    command = [sys.executable, str(HERE / "killing.py"), str(path), str(seed), "5"]
+    command = [sys.executable, str(HERE / "killing.py"), str(path), str(seed), str(kills)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     places = done.stdout.splitlines()
-    assert len(places) == 6, places
-    assert sum(not place.isdigit() for place in places) >= 3, places  # the last ones may find the run finished
+    assert len(places) == kills + 1, places
+    assert sum(not place.isdigit() for place in places) > kills / 2, places  # the last ones may find the run finished
     whole, killed = files(config.folder), files(config.folder.with_name("killed"))
     assert whole.keys() == killed.keys()
     assert [name for name in whole if whole[name] != killed[name]] == []
     assert "checkpoints/step-000004/beta/state.json" in whole
     assert "checkpoints/step-000004/critic_optimizer/tensors.safetensors" in whole
+    assert ("checkpoints/step-000004/refresh/state.json" in whole) == bool(changes)
 
 
 @contextmanager
@@ -103,6 +113,34 @@ def test_an_engine_that_dies_is_one_line(error: Exception) -> None:
     with pytest.raises(UserError, match=r"the engine died while sampling \(.*resume=true") as said, engine_errors():
         raise error
     assert "\n" not in str(said.value)
+
+
+class Dying(TransformersEngine):
+    """Samples once more, and is gone when it is given weights, or asked for more."""
+
+    def __init__(self, engine: TransformersEngine, calls: int) -> None:
+        super().__init__(engine.model, engine.tokenizer, engine.batch)
+        self.calls = calls
+
+    def load_weights(self, model: Any) -> None:
+        self.calls -= 1
+        if self.calls == 0:
+            raise EngineDeadError("core proc died")
+
+    def generate(self, *arguments: Any, **more: Any) -> Any:
+        self.load_weights(None)
+        return super().generate(*arguments, **more)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 4, 5])
+def test_an_engine_that_dies_anywhere_in_a_step_leaves_a_run_to_go_on_with(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """At the weights of sampling, at sampling, at the weights of an evaluation, at that, and in the step after."""
+    opened = rl.act.open_engine
+    monkeypatch.setattr("rl.act.open_engine", lambda *given, **more: Dying(opened(*given, **more), calls))
+    with pytest.raises(UserError, match=r"the engine died while sampling \(EngineDeadError.*resume=true"):
+        train(configure(f"dying{calls}", steps=2, overwrite=True))
 
 
 def test_a_bug_in_sampling_is_no_death_of_the_engine() -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from lm.config import key
@@ -36,7 +37,7 @@ class PreferenceData:
     pairs: tuple[str, ...] = key(
         (),
         "files of pairs (.jsonl, .jsonl.gz, .json, .parquet) or hub data sets: prompt or question, chosen, rejected, "
-        "perhaps group and prefix",
+        "perhaps group and prefix; or of rankings, as rung annotate writes them: question, solutions, ranking",
     )
     labels: tuple[str, ...] = key(
         (), "files of labelled solutions (rung label), for pairs of a right and a wrong next step: step-DPO"
@@ -49,7 +50,8 @@ def load_preferences(data: PreferenceData, seed: int) -> tuple[list[Preference],
     """(training pairs, held-out pairs), split by group. Raises UserError where there are none to train on."""
     if not data.pairs and not data.labels:
         raise UserError("no preferences to learn from: give data.pairs=[FILE] or data.labels=[FILE]")
-    every = [pair for path in data.pairs for pair in parse_rows(path, _preference, from_hub=is_hub_name(path))]
+    rows = [found for path in data.pairs for found in parse_rows(path, _preferences, from_hub=is_hub_name(path))]
+    every = [pair for found in rows for pair in found]
     every += step_pairs([item for path in data.labels for item in read_labeled(path)])
     if data.longest is not None:
         every = [p for p in every if max(len(p.question), len(p.chosen), len(p.rejected)) <= data.longest]
@@ -60,6 +62,27 @@ def load_preferences(data: PreferenceData, seed: int) -> tuple[list[Preference],
     if not train:
         raise UserError(f"no training pairs in {', '.join((*data.pairs, *data.labels))}: give more or split off fewer")
     return train, [pair for pair in every if pair.group in held]
+
+
+def _preferences(row: Mapping[str, Any]) -> list[Preference]:
+    """The pair of a row, or each two of its ``solutions`` that a ``ranking`` (places, best first, of indices) puts in
+    different places: the K(K−1)/2 comparisons that Ouyang et al. (2022, section 3.5) learn from."""
+    if "ranking" not in row:
+        return [_preference(row)]
+    places, texts = row["ranking"], row.get("solutions")
+    if not isinstance(texts, list):
+        raise ValueError("no 'solutions' beside 'ranking'")
+    if not (isinstance(places, list) and all(isinstance(place, list) for place in places)):
+        raise ValueError(f"'ranking' must be a list of places, each a list of indices, not {places!r}")
+    named = [i for place in places for i in place]
+    if not all(type(i) is int for i in named) or sorted(named) != list(range(len(texts))):
+        raise ValueError(f"'ranking' must name each of the {len(texts)} solutions once, not {places!r}")
+    return [
+        _preference({**row, "chosen": texts[i], "rejected": texts[j]})
+        for better, worse in combinations(places, 2)
+        for i in better
+        for j in worse
+    ]
 
 
 def _preference(row: Mapping[str, Any]) -> Preference:

@@ -40,12 +40,25 @@ def test_a_split_keeps_prompts_and_groups_together(tmp_path: Path) -> None:
     assert Preference("q2", "c", "r", "one", "so ") in train + held
 
 
+def test_a_ranking_is_every_pair_of_different_places(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": "9", "solutions": ["a", "b", "c", "d"], "ranking": [[2], [0, 3], [1]]}
+    data = PreferenceData(pairs=(write(tmp_path / "a.jsonl", [row]),), validation_fraction=0.0)
+    train, _ = load_preferences(data, 0)
+    assert [(p.chosen, p.rejected) for p in train] == [("c", "a"), ("c", "d"), ("c", "b"), ("a", "b"), ("d", "b")]
+    assert {(p.question, p.group) for p in train} == {("q", "q")}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"prompt": "p", "chosen": "c"}, "no 'rejected'"),
         ({"prompt": "p", "chosen": 3, "rejected": "r"}, "'chosen' must be text, not 3"),
         ({"prompt": "p", "chosen": "c", "rejected": "r", "prefix": 1}, "'prefix' must be text"),
+        ({"prompt": "p", "ranking": [[0]]}, "no 'solutions'"),
+        ({"prompt": "p", "ranking": [0, 1], "solutions": ["a", "b"]}, "a list of places"),
+        ({"prompt": "p", "ranking": [[0], ["1"]], "solutions": ["a", "b"]}, "name each of the 2 solutions once"),
+        ({"prompt": "p", "ranking": [[1], [0, 0]], "solutions": ["a", "b"]}, "name each of the 2 solutions once"),
+        ({"prompt": "p", "ranking": [[1], [0]], "solutions": ["a", 2]}, "'rejected' must be text, not 2|'chosen' must"),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -1,7 +1,6 @@
 """``rung eval math``: a policy on the benchmarks of final answers; every sample in a file, with its verdict and why."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lm.checkpoint import write_atomic, write_json, write_lines
+from lm.checkpoint import read_lines, write_json, write_lines
 from lm.config import key, part
 from lm.engine import Completion, Engine, Sampling
 from lm.engines import EngineConfig, open_engine
@@ -98,9 +97,9 @@ def evaluate_math(config: MathConfig) -> dict[str, Any]:
         rows = measure(name, problems, engine, tokenizer, prompt, prm, config)
         write_lines(part_path(config.folder, step, "results"), rows)
         run.log(step, set=name, correct=float(np.mean([row["correct"] for row in rows])), samples=len(rows))
-    parts = [part_path(config.folder, step, "results").read_text(encoding="utf-8") for step in range(len(batches))]
-    write_atomic(config.folder / "results.jsonl", "".join(parts))
-    summary = summarise([json.loads(line) for text in parts for line in text.split("\n")[:-1]], config.seed)
+    rows = [row for step in range(len(batches)) for row in read_lines(part_path(config.folder, step, "results"))]
+    write_lines(config.folder / "results.jsonl", rows)
+    summary = summarise(rows, config.seed)
     write_json(config.folder / "summary.json", summary)
     return summary
 

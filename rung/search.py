@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lm.checkpoint import write_atomic, write_json, write_lines
+from lm.checkpoint import read_lines, write_json, write_lines
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
@@ -102,9 +102,8 @@ def guided(config: GuidedConfig) -> dict[str, Any]:
         found = _rows(explorer, config)
         write_lines(part_path(config.folder, step, "found"), found)
         run.log(step, right=float(np.mean([row["correct"] for row in found])), problems=len(found))
-    parts = [part_path(config.folder, step, "found").read_text(encoding="utf-8") for step in range(len(batches))]
-    write_atomic(config.folder / "found.jsonl", "".join(parts))
-    rows = [json.loads(line) for text in parts for line in text.split("\n")[:-1]]
+    rows = [row for step in range(len(batches)) for row in read_lines(part_path(config.folder, step, "found"))]
+    write_lines(config.folder / "found.jsonl", rows)
     costs = [row["cost"] for row in rows]
     summary = {
         "problems": len(rows),

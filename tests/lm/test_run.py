@@ -159,17 +159,6 @@ def test_a_truncated_checkpoint_is_reported_and_the_one_before_used(
         walk(tmp_path, Toy(), resume=True)
 
 
-def test_a_run_whose_every_update_is_left_out_ends(tmp_path: Path) -> None:
-    run = Run.open(tmp_path, Toy(), verb="toy")
-    for step in range(20):  # four of five are spoilt, and the loss on other data always
-        run.log(step, loss=float("nan") if step % 5 else 1.0, val_loss=float("inf"))
-    for step in range(20, 25):
-        run.log(step, loss=1.0, grad_norm=float("inf") if step > 20 else 1.0)
-    with pytest.raises(UserError, match="5 steps in a row, to step 25, had NaN or Inf in grad_norm and were left out"):
-        run.log(25, loss=1.0, grad_norm=float("inf"))
-    assert len(read_metrics(tmp_path)) == 26
-
-
 def test_the_best_checkpoint_stays_whatever_its_age(tmp_path: Path) -> None:
     scores = [1.0, 3.0, None, 2.0, 3.0, 0.0, 1.0, 4.0, 2.0]
 

@@ -15,11 +15,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Training:
-    """One run of RL: its folder's ``name``, its resolved ``config``, and its metrics, one row a step, in order."""
+    """One run of RL: its ``folder``, its resolved ``config``, and its metrics, one row a step, in order."""
 
-    name: str
+    folder: Path
     config: Row
     rows: list[Row]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.name
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,21 @@ class RunRecord:
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
-    """``read_run`` of each folder, once, under names of which no two are alike: as much of each path as that takes."""
+    """``read_run`` of each folder, under names of which no two are alike: as much of each path as that takes.
+
+    A run is read once, also where a folder is given and another that it stands in.
+    """
     paths = list(dict.fromkeys(folder.resolve() for folder in folders))
     parts = 1
     while len({path.parts[-parts:] for path in paths}) < len(paths):
         parts += 1
-    return [replace(read_run(path), name="/".join(path.parts[-parts:])) for path in paths]
+    records, seen = [], set[Path]()
+    for path in paths:
+        record = read_run(path)
+        fresh = [run for run in record.runs if run.folder not in seen]
+        seen |= {run.folder for run in fresh}
+        records.append(replace(record, name="/".join(path.parts[-parts:]), runs=fresh))
+    return records
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -86,7 +100,7 @@ def trainings(folder: Path) -> list[Training]:
     for path in [folder / "metrics.jsonl", *order]:
         config = read_settings(path.with_name("config.yaml")) if path.is_file() else {}
         if "credit" in config or path.parent.name.startswith("ppo"):
-            found.append(Training(path.parent.resolve().name, config, read_steps(path)))
+            found.append(Training(path.parent.resolve(), config, read_steps(path)))
     return [training for training in found if training.rows]
 
 

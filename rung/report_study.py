@@ -130,7 +130,7 @@ def _ladder_names(records: Sequence[RunRecord]) -> dict[str, str]:
     kinds: dict[str, list[RunRecord]] = {}
     for record in records:
         kinds.setdefault(
-            json.dumps(comparable(record.ladder), default=str) if record.ladder else record.name, []
+            json.dumps(comparable(record.ladder), sort_keys=True, default=str) if record.ladder else record.name, []
         ).append(record)
     if len(kinds) == 1:
         return {record.name: "" for record in records}
@@ -145,7 +145,7 @@ def _ladder_names(records: Sequence[RunRecord]) -> dict[str, str]:
 
 def _without_seed(name: str, config: Row) -> str:
     """ "grpo-3", "grpo_seed3" and "grpo-s3" of a run with seed 3 are "grpo"."""
-    return re.sub(rf"(?<=.)(?:[-_. ](?:seed|s)?|seed)[-_=.]?{config.get('seed')}$", "", name)
+    return re.sub(rf"(?<=.)(?:[-_. ](?:seed|s)?|seed)[-_=.]?{re.escape(str(config.get('seed')))}$", "", name)
 
 
 def _arm(name: str, group: list[tuple[RunRecord, Training]]) -> Arm:

@@ -69,5 +69,6 @@ def test_a_run_of_rl_is_known_by_its_config_and_may_be_the_folder_itself(tmp_pat
     (tmp_path / "ladder.yaml").write_text("seed: 3\n")
     [run] = read_run(tmp_path).runs
     assert (run.name, run.config["seed"], run.rows) == ("grpo", 3, [{"step": 0}])
+    assert [len(record.runs) for record in read_runs([tmp_path, tmp_path / "grpo"])] == [1, 0]
     alone = read_run(tmp_path / "grpo")
     assert (alone.runs, alone.ladder) == ([run], {"seed": 3})

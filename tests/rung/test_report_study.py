@@ -14,7 +14,7 @@ def write_run(folder: Path, seed: int, rows: int = 2, **settings: Any) -> Path:
     config = {"folder": str(folder), "seed": seed, "credit": {"form": "delta"}, "policy": f"{folder.parent}/sft/model"}
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(json.dumps(config | settings))
-    lines = [json.dumps({"step": step, "sampled_tokens": 10 * step + seed, "kl": seed}) for step in range(rows)]
+    lines = [json.dumps({"step": step, "sampled_tokens": 10 * step, "kl": 0.5}) for step in range(rows)]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -60,6 +60,12 @@ def test_a_number_that_is_not_the_seed_stays(tmp_path: Path) -> None:
     write_run(tmp_path / "process-10", 0)
     write_run(tmp_path / "process-11", 1)
     assert [arm.name for arm in of(tmp_path).arms] == ["process-10"]
+
+
+def test_a_seed_is_a_word_and_no_pattern(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_run(tmp_path / f"ppo-{number}", ["(a+)+$", "["][number - 1])  # type: ignore[arg-type]
+    assert [arm.name for arm in of(tmp_path).arms] == ["1"]
 
 
 def test_where_runs_are_kept_makes_no_other_arm(tmp_path: Path) -> None:

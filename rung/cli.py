@@ -258,11 +258,12 @@ def _row(typed: str, meaning: str, left: int, width: int) -> list[str]:
 
 
 def _examples(verb: str, rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
-    """Two commands made of keys that exist: from a file, and with keys of the top and of a section."""
+    """Two commands made of keys that exist: with plain words or a file, and with keys of the top and of a section."""
     required = "".join(f" {name}=..." for name, _, default, _ in rows if default == "required")
     given = [
         (name, default) for name, _, default, _ in rows if re.fullmatch(r"[\w./-]+", default) and default != "required"
     ]
     top = [f"{name}={default}" for name, default in given if "." not in name and default != "null"][:1]
     nested = [f"{name}={default}" for name, default in given if "." in name][:1]
-    return [f"rung {verb} my.yaml", " ".join([f"rung {verb}{required}", *top, *nested])]
+    words = VERBS[verb].argument.removesuffix("...").upper() or "my.yaml"
+    return [f"rung {verb} {words}", " ".join([f"rung {verb}{required}", *top, *nested])]

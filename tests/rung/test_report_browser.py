@@ -35,13 +35,14 @@ FLAWS = """() => {
 }"""
 
 
-def seeded_runs(folder: Path) -> list[Path]:
-    """Three ladders of three seeds and one whose reward model was trained in another way."""
+def seeded_runs(folder: Path, note: str = "") -> list[Path]:
+    """Ladders of three seeds and one whose reward model was trained in another way, with ``note`` in its config."""
     folders = []
     for seed, rate in ((0, 1e-4), (1, 1e-4), (2, 1e-4), (0, 1e-3)):
         name = f"demo-{seed}" if rate < 1e-3 else "demo-fast"
         folders.append(write_run(folder / name))
         settings = {"folder": str(folder / name), "seed": seed, "prm": {"lr": rate}}
+        settings |= {note: note} if note and name == "demo-fast" else {}
         (folder / name / "ladder.yaml").write_text(json.dumps(settings))
         for form in ("process", "outcome"):
             path = folder / name / f"ppo-{form}"
@@ -92,9 +93,15 @@ def filters_work(page: Any, page_file: Path) -> None:
 @pytest.mark.slow
 def test_nothing_but_our_own_script_runs(tmp_path: Path) -> None:
     page_file = write_report(write_run(tmp_path / "run", HOSTILE))
+    markup = "<img src=x onerror=alert(1)>{{ 7*7 }}"
+    folders = seeded_runs(tmp_path / markup, markup)
+    beside = write_report(*folders, out=tmp_path / "beside.html")
     with browser() as chromium:
         page = chromium.new_page()
-        complaints = Complaints(page, page_file.as_uri())
+        complaints = Complaints(page, tmp_path.as_uri())
+        page.goto(beside.as_uri())
+        assert (page.locator("img").count(), page.locator("script").count()) == (0, 1)
+        assert page.locator(".settings").get_by_text(markup).count() > 0
         page.goto(page_file.as_uri())
         assert page.locator("#shown").text_content() == "72 solutions"  # counted by the script, and the filters shown
         assert page.locator(".filters").is_visible()

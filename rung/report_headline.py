@@ -62,15 +62,24 @@ def unfinished_sentence(arms: list[Arm]) -> str:
     if not arms:
         return "An unfinished run: no policy has been trained with rewards yet."
     checked = {arm.name: mean for arm in arms if (mean := last_mean(arm, "eval_accuracy")) is not None}
-    if len(checked) == len(arms) > 1:
-        best = _first_few([f"{name} {percent(checked[name])}" for name in sorted(checked, key=lambda n: -checked[n])])
-        return f"Greedy accuracy at the last check on held-out problems: {best}."
+    if len(checked) == len(arms):
+        spent = spent_words(arms)
+        best = sorted(checked, key=lambda name: -checked[name])
+        shown = _first_few([f"{name} {percent(checked[name])}{spent[name]}" for name in best])
+        return f"Greedy accuracy at the last check on held-out problems: {shown}."
     states = []
     for arm in arms:
         accuracy = last_mean(arm, "accuracy")
         now = f", {percent(accuracy)} of its last samples right" if accuracy is not None else ""
         states.append(f"{arm.name} at step {most_steps(arm):,}{now}")
-    return f"An unfinished run: {'; '.join(states)}."
+    return f"No evaluation yet: {'; '.join(states)}."
+
+
+def spent_words(arms: list[Arm]) -> dict[str, str]:
+    """After how many tokens each arm stands where it does, said only where arms have not come equally far."""
+    tokens = {arm.name: last_mean(arm, "sampled_tokens") or 0.0 for arm in arms}
+    apart = max(tokens.values()) > 1.1 * min(tokens.values())
+    return {name: f" after {compact(spent)} tokens" if apart else "" for name, spent in tokens.items()}
 
 
 def last_values(arm: Arm, key: str) -> list[float]:

@@ -149,7 +149,7 @@ def test_an_empty_folder_and_single_points_have_a_page(tmp_path: Path) -> None:
     _object(tmp_path / "prm" / "summary.json", {"auc": float("nan"), "reliability": [], "baseline": {}})
     text = page_of(tmp_path)
     assert Page(text).all("section")
-    assert "process at step 1" in text
+    assert "No evaluation yet: process at step 1, 50.0%" in text
 
 
 def test_long_runs_keep_a_small_page(tmp_path: Path) -> None:

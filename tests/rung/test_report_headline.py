@@ -73,7 +73,7 @@ def test_an_unfinished_run_says_so() -> None:
         {"step": 1, "accuracy": 0.5, "sampled_tokens": 18432},
     ]
     process = arm("process", rows)
-    assert headline(record({}, [process])) == ["An unfinished run: process at step 2, 50.0% of its last samples right."]
+    assert headline(record({}, [process])) == ["No evaluation yet: process at step 2, 50.0% of its last samples right."]
     assert facts(record({"problems": 500}, [process])) == [
         "process: 2 steps, 18.4k sampled tokens",
         "500 held-out problems",
@@ -87,4 +87,11 @@ def test_many_arms_are_ranked_by_their_last_check_the_best_named() -> None:
     assert headline(record({}, arms)) == [
         "Greedy accuracy at the last check on held-out problems: "
         "arm5 30.0%, arm4 25.0%, arm3 20.0%, arm2 15.0% and 2 more."
+    ]
+    uneven = [
+        arm(f"arm{i}", [{"step": 0, "eval_accuracy": 0.5 + i / 10, "sampled_tokens": 1000 + 500 * i}]) for i in (0, 1)
+    ]
+    assert headline(record({}, uneven)) == [
+        "Greedy accuracy at the last check on held-out problems: "
+        "arm1 60.0% after 1.5k tokens, arm0 50.0% after 1k tokens."
     ]

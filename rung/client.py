@@ -61,10 +61,12 @@ class Client:
         requests = list(_requests(solutions))
         scores: list[StepScores] = []
         with ThreadPoolExecutor(self._connections) as pool:
-            for answer in pool.map(lambda request: self._ask("/v1/score", request), requests):
-                rows = answer["solutions"]
+            for rows in pool.map(lambda request: self._ask("/v1/score", request, "solutions"), requests):
                 scores += [
-                    StepScores(np.array(row["step_scores"]), unsaid=tuple(row.get("unsaid_steps", ()))) for row in rows
+                    StepScores(
+                        np.array(row["step_scores"]), row.get("outcome", False), tuple(row.get("unsaid_steps", ()))
+                    )
+                    for row in rows
                 ]
                 if advance is not None:
                     advance(len(rows))
@@ -73,11 +75,11 @@ class Client:
     def rerank(self, question: str, documents: Sequence[str], top_n: int | None = None) -> list[Ranked]:
         """The ``top_n`` best (None: all) of the texts of solutions to a question, best first."""
         request = {"query": question, "documents": list(documents), "top_n": top_n, "return_documents": False}
-        results = self._ask("/v1/rerank", request)["results"]
+        results = self._ask("/v1/rerank", request, "results")
         return [Ranked(result["index"], result["relevance_score"]) for result in results]
 
-    def _ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request, asked again while that may help."""
+    def _ask(self, path: str, request: dict[str, Any], holds: str) -> list[Any]:
+        """The list that the answer to one request ``holds``, asked again while that may help."""
         body, deadline, pause = json.dumps(request).encode(), time.monotonic() + self._patience, 0.1
         while True:
             try:
@@ -85,13 +87,14 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 status, reason, wait = 0, f"does not answer ({error or type(error).__name__})", pause
             else:
-                if status == 200:
-                    answer: dict[str, Any] = json.loads(text)
-                    return answer
+                found = _list(text, holds) if status == 200 else None
+                if found is not None:
+                    return found
                 reason = f"answers {status}: {_message(text)}"
-                wait = float(headers.get("retry-after", pause)) if status in _TRY_AGAIN else 0.0
+                wait = _wait(headers.get("retry-after", ""), pause) if status in _TRY_AGAIN else 0.0
             if wait == 0.0 or time.monotonic() + wait > deadline:
-                cure = "see to the request" if wait == 0.0 else "is it running, and is this its address?"
+                refused = wait == 0.0 and status != 200
+                cure = "see to the request" if refused else "is `rung serve` running, and is this its address?"
                 raise UserError(f"{self._url} {reason}; {cure}")
             time.sleep(wait)
             pause = min(2 * pause, 10.0)
@@ -111,6 +114,20 @@ def _requests(solutions: Sequence[Solution]) -> Iterator[dict[str, Any]]:
         rows = [{"text": s.text, "steps": [[step.start, step.end] for step in s.steps]} for s in group]
         for start in range(0, len(rows), _TOGETHER):
             yield {"question": question, "solutions": rows[start : start + _TOGETHER]}
+
+
+def _wait(said: str, otherwise: float) -> float:
+    """Seconds to wait; a proxy may say a date, which is not what this server says."""
+    return float(said) if said.strip().isdecimal() else otherwise
+
+
+def _list(text: bytes, name: str) -> list[Any] | None:
+    """The list of that name in an answer; None where it is another server's."""
+    try:
+        found = json.loads(text)[name]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _message(text: bytes) -> str:

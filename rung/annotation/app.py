@@ -27,7 +27,7 @@ class Given(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     annotator: str = Field(min_length=1, max_length=60, pattern=r"^[^\s\x00-\x1f+](?:[^\x00-\x1f+]*[^\s\x00-\x1f+])?$")
-    task: str
+    task: str = Field(pattern=r"^\w{1,64}$")
     answer: list[Any] | None
     seconds: float = Field(ge=0, le=86_400)
 

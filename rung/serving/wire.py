@@ -111,6 +111,7 @@ def score_answer(solutions: Sequence[Solution], scored: Scored, aggregate: Aggre
             "steps": [step.text for step in solution.steps],
         }
         | ({"unsaid_steps": list(scores.unsaid)} if scores.unsaid else {})
+        | ({"outcome": True} if scores.outcome else {})
         for solution, scores in zip(solutions, scored.scores, strict=True)
     ]
     return {

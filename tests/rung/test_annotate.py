@@ -84,6 +84,7 @@ def refused(server: Process) -> None:
     good: dict[str, Any] = {"annotator": "eve", "task": task, "answer": [1, 0, None], "seconds": 1}
     for change, status in (
         ({"task": "nothing"}, 404),
+        ({"task": "\ud800"}, 422),
         ({"answer": [1, 1]}, 422),
         ({"answer": [1, 2, 1]}, 422),
         ({"answer": [True, 1, 1]}, 422),

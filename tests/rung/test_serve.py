@@ -240,6 +240,7 @@ def test_a_thousand_waiting_requests_are_all_answered(server: Process) -> None:
 
 def test_a_key_a_full_queue_and_a_graceful_end(prm: str) -> None:
     arguments = ("serve", prm, "queue=10", "batch_tokens=1", "api_key_env=RUNG_TEST_KEY", "limits.solutions=32")
+    arguments += ("reading.format=rung-outcome",)
     with serving(*arguments, env={"RUNG_TEST_KEY": "sécret"}) as server:
         work = {"question": QUESTION, "solutions": [TEXT] * 20}
 
@@ -263,6 +264,9 @@ def test_a_key_a_full_queue_and_a_graceful_end(prm: str) -> None:
         assert all(1 <= int(headers["retry-after"]) <= 60 for headers in refused)
         client = Client(server.url, "sécret", connections=16)
         assert len(client.score([solution(TEXT, f"{i // 10}?") for i in range(300)])) == 300
+        [judged] = client.score([solution(TEXT)])  # an outcome model's one number, whatever the rule
+        assert judged.aggregate("product") == judged.aggregate("min") == judged.probabilities[0]
+        assert judged.probabilities.size == 3
 
         # what was accepted is finished, what is new is refused
         sockets = [server.connect() for _ in range(8)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lm.checkpoint import write_atomic
 from lm.errors import UserError
 from lm.models import DType
 from prm.loading import Reading
@@ -37,7 +38,7 @@ class Journal:
         asked = self._digest(solutions)
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps({"asked": asked}) + "\n", encoding="utf-8")
+            write_atomic(self.path, json.dumps({"asked": asked}) + "\n")
             return []
         if not self.resume:
             raise UserError(f"{self.path} holds scores of a run that was cut off; resume=true goes on, or delete it")
@@ -53,10 +54,15 @@ class Journal:
 
     def add(self, scores: "Sequence[StepScores | str]") -> None:
         """Keep the scores of a batch, in one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([_row(s) for s in scores]) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([_row(s) for s in scores]) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; mend that, then resume=true goes on"
+            ) from error
 
     def close(self) -> None:
         """Drop it: what it held is in the output now."""

@@ -76,18 +76,45 @@ def adapter_off(model: Any) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def plain_weights(model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
-    """The state dict, whole where the model is in shards, under the names that the model has without an adapter, with
-    W + (alpha / rank) B A for W."""
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter as it travels without its model: by a layer's plain name A (rank, in), B (out, rank) and alpha / rank;
+    and by their names the weights that are trained whole."""
+
+    pairs: "dict[str, tuple[torch.Tensor, torch.Tensor, float]]"
+    whole: "dict[str, torch.Tensor]"
+
+    def cpu(self) -> "Adapter":
+        return Adapter(
+            {name: (down.cpu(), up.cpu(), scaling) for name, (down, up, scaling) in self.pairs.items()},
+            {name: weight.cpu() for name, weight in self.whole.items()},
+        )
+
+
+def split_weights(model: "PreTrainedModel") -> "tuple[dict[str, torch.Tensor], Adapter]":
+    """(the frozen weights, the adapter): whole where the model is in shards, under the names that the model has without
+    an adapter. What is trained whole is in both."""
     state: dict[str, torch.Tensor] = sharding.whole(dict(model.state_dict()))
-    if not has_adapter(model):
-        return state
-    plain = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
+    base = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
+    pairs = {}
     for path, layer in _layers(model):
-        weight = state[f"{path}.base_layer.weight"]
-        up, down = (state[f"{path}.lora_{letter}.{_NAME}.weight"].float() for letter in "BA")
-        plain[f"{path}.weight"] = (weight.float() + layer.scaling[_NAME] * (up @ down)).to(weight.dtype)
+        down, up = (state[f"{path}.lora_{letter}.{_NAME}.weight"] for letter in "AB")
+        pairs[f"{path}.weight"] = down, up, float(layer.scaling[_NAME])
+    trained = [name for name in trained_weights(model) if ".lora_" not in name] if has_adapter(model) else []
+    return base, Adapter(pairs, {name: state[name] for name in trained})
+
+
+def merged(base: "Mapping[str, torch.Tensor]", adapter: Adapter) -> "dict[str, torch.Tensor]":
+    """The weights with W + (alpha / rank) B A for W."""
+    plain = {**base, **adapter.whole}
+    for name, (down, up, scaling) in adapter.pairs.items():
+        plain[name] = (base[name].float() + scaling * (up.float() @ down.float())).to(base[name].dtype)
     return plain
+
+
+def plain_weights(model: "PreTrainedModel") -> "dict[str, torch.Tensor]":
+    """The state dict, whole where the model is in shards, with its adapter merged in."""
+    return merged(*split_weights(model))
 
 
 def _layers(model: Any) -> list[tuple[str, Any]]:

@@ -2,13 +2,13 @@
 
 import importlib.util
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lm.engine import Completion, Engine, Finished, Sampling, in_groups, in_order, request_seeds
 from lm.errors import UserError
-from lm.lora import plain_weights
+from lm.lora import Adapter, has_adapter, merged, split_weights
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +30,17 @@ class Weights:
 class Replica:
     """One engine in a process of its own, on whichever machine Ray has chosen."""
 
-    def __init__(self, make: Callable[[], Engine], weights: "Weights | None") -> None:
-        self.engine = make()
+    def __init__(
+        self, make: Callable[[], Engine], weights: "Weights | Adapter | None", base: "Weights | None" = None
+    ) -> None:
+        self.engine, self.base = make(), base
         self.load_weights(weights)
 
-    def load_weights(self, weights: "Weights | None") -> None:
+    def load_weights(self, weights: "Weights | Adapter | None", base: "Weights | None" = None) -> None:
+        """Take new weights, or an adapter to merge into ``base``: None for the one that is there."""
+        self.base = self.base if base is None else base
+        if isinstance(weights, Adapter) and self.base is not None:
+            weights = Weights(merged(self.base.tensors, weights))
         if weights is not None:
             model: Any = weights
             self.engine.load_weights(model)
@@ -70,19 +76,33 @@ class RayEngine:
             ray.init(address=cluster, log_to_driver=False, include_dashboard=False)
         self.make, self.share = make, share
         self.actor = ray.remote(num_cpus=cpus, num_gpus=gpus, scheduling_strategy="SPREAD")(Replica)
-        self.weights: Any = None  # a reference into Ray's object store
+        self.weights: Any = None  # a reference into Ray's object store, as is
+        self.base: Any = None  # what is under an adapter
+        self.adapted: Any = None  # the model whose adapter that is
         self.replicas: list[Any] = [None] * replicas
         self.deaths = 0
         starting = [self._start(slot) for slot in range(replicas)]
         _wait_for_all(starting)
 
     def load_weights(self, model: "PreTrainedModel") -> None:
-        """Put the weights into the object store once; every replica takes them from there."""
+        """Put the weights into the object store once; every replica takes them from there.
+
+        Of a model with an adapter what is frozen goes out the first time, and then the adapter alone.
+        """
         import ray
         from ray.exceptions import RayActorError
 
-        self.weights = ray.put(Weights({name: tensor.cpu() for name, tensor in plain_weights(model).items()}))
-        taking = [replica.load_weights.remote(self.weights) for replica in self.replicas]
+        weights, adapter = split_weights(model)
+        new = None
+        if not has_adapter(model):
+            self.base = self.adapted = None
+            self.weights = ray.put(_travelling(weights))
+        else:
+            if model is not self.adapted:
+                self.base, self.adapted = ray.put(_travelling(weights)), model
+                new = self.base
+            self.weights = ray.put(adapter.cpu())
+        taking = [replica.load_weights.remote(self.weights, new) for replica in self.replicas]
         for slot, taken in enumerate(taking):
             try:
                 ray.get(taken)
@@ -141,7 +161,7 @@ class RayEngine:
 
     def _start(self, slot: int) -> Any:
         """Start the replica of a slot; returns what is ready when it is."""
-        self.replicas[slot] = self.actor.remote(self.make, self.weights)
+        self.replicas[slot] = self.actor.remote(self.make, self.weights, self.base)
         return self.replicas[slot].load_weights.remote(None)
 
     def _replace(self, slot: int, error: Exception) -> Any:
@@ -149,6 +169,10 @@ class RayEngine:
         if self.deaths > 3 * len(self.replicas):
             raise UserError(f"replicas keep dying, {self.deaths} times in this call; the last: {_line(error)}")
         return self._start(slot)
+
+
+def _travelling(weights: "Mapping[str, torch.Tensor]") -> Weights:
+    return Weights({name: tensor.cpu() for name, tensor in weights.items()})
 
 
 def _wait_for_all(starting: Sequence[Any]) -> None:

@@ -92,10 +92,11 @@ class Ahead:
 
 
 def _copy(policy: "PreTrainedModel") -> Weights:
-    """What another process needs to have the same policy: an adapter merged in, what is shared only once."""
-    from lm.lora import plain_weights
+    """What another process needs to have the same policy: an adapter alone where it has one, what is shared once."""
+    from lm.lora import has_adapter, trained_weights
 
-    once = {tensor.data_ptr(): (name, tensor) for name, tensor in reversed(plain_weights(policy).items())}
+    state = trained_weights(policy) if has_adapter(policy) else policy.state_dict()
+    once = {tensor.data_ptr(): (name, tensor) for name, tensor in reversed(state.items())}
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in once.values()}
 
 
@@ -104,6 +105,7 @@ def serve(end: Connection, config: RLConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the learner's to answer
     from safetensors.torch import load
 
+    from lm.lora import add_adapter
     from lm.models import default_device, load_causal_lm, load_tokenizer
     from lm.torch_setup import prepare_torch
     from prm.problems import load_problems
@@ -112,6 +114,7 @@ def serve(end: Connection, config: RLConfig) -> None:
     prepare_torch(config.seed, config.threads)
     tokenizer = load_tokenizer(config.policy)
     policy = load_causal_lm(config.policy, config.dtype).to(default_device())  # type: ignore[arg-type]
+    add_adapter(policy, config.lora)  # what it is at first does not matter: batch 0 comes with the learner's
     problems = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
     actor = Actor(config, tokenizer, problems, policy, reference=policy)
     with suppress(EOFError, OSError):  # the learner is gone
@@ -120,7 +123,7 @@ def serve(end: Connection, config: RLConfig) -> None:
             clock = Clock()
             with clock("weights"):
                 if weights is not None:
-                    policy.load_state_dict(load(weights), strict=False)  # what is tied to another weight is not sent
+                    policy.load_state_dict(load(weights), strict=False)  # what is tied, or frozen, is not sent
             end.send((actor.act(batch, policy, clock), clock.seconds))
 
 

@@ -10,7 +10,15 @@ import torch
 from lm.checkpoint import load_part, save_model, save_part
 from lm.engine import TransformersEngine
 from lm.errors import UserError
-from lm.lora import LoRAConfig, adapter_off, add_adapter, plain_weights, trained_weights
+from lm.lora import (
+    LoRAConfig,
+    adapter_off,
+    add_adapter,
+    merged,
+    plain_weights,
+    split_weights,
+    trained_weights,
+)
 from lm.models import load_causal_lm, load_token_scorer
 from lm.optim import OptimConfig, make_optimizer, optimizer_step
 
@@ -57,6 +65,36 @@ def test_an_adapter_starts_as_nothing_and_switches_off(tiny_policy: "PreTrainedM
         assert torch.equal(logits(model), logits(tiny_policy))
     assert not torch.allclose(logits(model), logits(tiny_policy), atol=1e-2)
     assert set(trained_weights(model)) == trained
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_adapter_merged_where_it_arrives_is_the_whole_model_to_the_bit(
+    tiny_policy: "PreTrainedModel", dtype: torch.dtype
+) -> None:
+    model = adapted(tiny_policy).to(dtype)
+    whole = plain_weights(model)
+    assert list(whole) == list(tiny_policy.state_dict())
+    layer = model.model.layers[1].self_attn.v_proj
+    down, up = (matrix["default"].weight.double() for matrix in (layer.lora_A, layer.lora_B))
+    exact = layer.base_layer.weight.double() + 3 * up @ down
+    torch.testing.assert_close(whole["model.layers.1.self_attn.v_proj.weight"], exact.to(dtype))
+
+    base, adapter = split_weights(model)
+    assert all(torch.equal(base[name], w.to(dtype)) for name, w in tiny_policy.state_dict().items())
+    arrived = copy.deepcopy(adapter)
+    assert all(torch.equal(weight, whole[name]) for name, weight in merged(base, arrived).items())
+    sent = sum(t.numel() for down, up, _ in arrived.pairs.values() for t in (down, up))
+    assert sent == sum(w.numel() for w in trained_weights(model).values()) < 0.2 * sum(w.numel() for w in base.values())
+
+
+def test_a_head_that_is_trained_travels_with_the_adapter(tiny_critic: "PreTrainedModel") -> None:
+    model = adapted(tiny_critic)
+    base, adapter = split_weights(model)
+    assert list(adapter.whole) == [name for name in base if name.startswith("score")]
+    with torch.no_grad():
+        model.score.weight.add_(1)
+    later = split_weights(model)[1]
+    torch.testing.assert_close(merged(base, later)["score.weight"], model.score.weight)
 
 
 def test_only_the_adapter_learns(tiny_policy: "PreTrainedModel") -> None:

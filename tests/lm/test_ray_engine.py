@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lm.engine import Sampling, TransformersEngine
 from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
+from lm.lora import LoRAConfig, add_adapter, plain_weights, trained_weights
 from lm.ray_engine import RayEngine
 
 QUESTIONS = [f"{a}+{b}-1\n" for a in range(4) for b in range(6)]
@@ -71,6 +73,41 @@ def test_replicas_answer_as_one_engine_and_a_node_that_dies_costs_nothing(
     # the new one with the weights that are newest.
     while engine.deaths:
         same(engine.generate(prompts, DRAWN, 4), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("ray_cluster")
+def test_of_a_model_with_an_adapter_only_the_adapter_travels(saved: str, tokenizer: Any, fitted_policy: Any) -> None:
+    import ray
+
+    prompts = tokenizer(QUESTIONS)["input_ids"]
+    policy, whole = copy.deepcopy(fitted_policy), copy.deepcopy(fitted_policy)
+    add_adapter(policy, LoRAConfig(rank=2))
+    engine = open_engine(EngineConfig(replicas=1), saved, tokenizer, batch=8)
+    assert isinstance(engine, RayEngine)
+    bases = []
+    for update in range(2):
+        for name, weight in policy.named_parameters():
+            if ".lora_B." in name:
+                torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(update))
+        engine.load_weights(policy)
+        bases.append(engine.base)
+        sent = ray.get(engine.weights)
+        assert sum(t.numel() for down, up, _ in sent.pairs.values() for t in (down, up)) == sum(
+            weight.numel() for weight in trained_weights(policy).values()
+        )
+        whole.load_state_dict(plain_weights(policy))
+        wanted = TransformersEngine(whole, tokenizer, 8).generate(prompts, DRAWN, update)
+        found = engine.generate(prompts, DRAWN, update)
+        assert [(c.token_ids, c.logprobs.tolist()) for c in found] == [
+            (c.token_ids, c.logprobs.tolist()) for c in wanted
+        ]
+    assert bases[0] == bases[1]
+    engine.load_weights(fitted_policy)  # whole weights again
+    same(
+        engine.generate(prompts, DRAWN, 3), TransformersEngine(fitted_policy, tokenizer, 8).generate(prompts, DRAWN, 3)
+    )
 
 
 @pytest.mark.slow

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from lm.errors import UserError
-from lm.models import load_causal_lm
+from lm.lora import LoRAConfig, add_adapter, trained_weights
+from lm.models import load_causal_lm, load_tokenizer
 from lm.run import read_metrics
-from rl.ahead import Ahead
+from prm.problems import load_problems
+from rl.act import Actor
+from rl.ahead import Ahead, Clock
 from rl.batch import pack
 from rl.config import RLConfig, check
 from rl.credit import CreditConfig
@@ -53,6 +56,30 @@ def test_a_batch_is_sampled_by_the_policy_of_staleness_updates_ago(configure: Co
             assert len(acted.scores) == len(acted.collected.rollouts)
             assert seconds["sample"] > 0
         assert set(ahead.state_dict()["recent"]) == {"3", "4"}
+    finally:
+        ahead.close()
+
+
+def test_an_adapter_alone_is_sent_and_samples_as_it_does_here(configure: Configure) -> None:
+    still = configure("lora", advantage=CORRECTED, lora=LoRAConfig(rank=2))
+    policy = load_causal_lm(still.policy)
+    add_adapter(policy, still.lora)
+    torch.manual_seed(4)
+    for name, weight in policy.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    ahead = Ahead(replace(still, staleness=1))
+    try:
+        acted, _ = ahead.take(0, policy)
+        assert gap(policy, acted.collected.rollouts) < 1e-4
+        assert gap(load_causal_lm(still.policy), acted.collected.rollouts) > 0.01
+        assert set(ahead.state_dict()["recent"]["0"]) == set(trained_weights(policy))
+        tokenizer = load_tokenizer(still.policy)
+        problems = [e.problem for e in load_problems(still.problems, "train", still.pool, stream=3)]
+        here = Actor(still, tokenizer, problems, policy, policy).act(0, policy, Clock())
+        assert [r.completion.token_ids for r in here.collected.rollouts] == [
+            r.completion.token_ids for r in acted.collected.rollouts
+        ]
     finally:
         ahead.close()
 

@@ -5,8 +5,9 @@
 
 Trains one SFT policy and one PRM; from there, for each algorithm (a file in configs/rl) and seed, an arm with step
 rewards and, for those in --both, one with credit.form=outcome, all on one budget of sampled tokens and 64 rollouts an
-update. Evaluates every arm on the same 1,000 test problems and prints Markdown for benchmarks/RESULTS.md. Two arms run
-at once, one thread each. Arms that are there already are not trained again.
+update; and with as many tokens, what learns from verdicts alone: DPO, IPO and KTO on pairs, and expert iteration.
+Evaluates every arm on the same 1,000 test problems and prints Markdown for benchmarks/RESULTS.md. Two arms of RL run at
+once, one thread each. Arms that are there already are not trained again.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.learning_verdicts import ALGORITHMS, train_arm
 from lm.checkpoint import write_atomic
 from lm.config import load
 from lm.run import read_metrics
@@ -53,6 +55,13 @@ def main() -> None:
     others = ["dr_grpo", "rloo", "reinforce_pp", "dapo", "gspo"]
     parser.add_argument("--one", nargs="*", default=others, help="algorithms with step rewards alone")
     parser.add_argument("--one-seeds", type=int, default=3, help="of each of --one")
+    parser.add_argument(
+        "--verdicts",
+        nargs="*",
+        choices=ALGORITHMS,
+        default=ALGORITHMS,
+        help="that learn from verdicts, --one-seeds each",
+    )
     parser.add_argument("--tokens", type=int, default=60_000, help="token budget of each arm")
     parser.add_argument("overrides", nargs="*", help="key=value of the ladder, for example prm.fit.steps=600")
     arguments = parser.parse_args()
@@ -68,12 +77,17 @@ def main() -> None:
     for i in range(0, len(missing), 2):
         run_side_by_side(missing[i : i + 2])
 
+    learnt = [(a, seed) for a in arguments.verdicts for seed in range(arguments.one_seeds)]
+    folders = {(a, "verdict", seed): train_arm(ladder, a, seed, arguments.tokens) for a, seed in learnt}
+
     evaluation = stage(ladder, "eval")
     start = greedy_outcomes(str(ladder.folder / "sft/model"), evaluation)
     arms = [
         Arm(*arm, greedy_outcomes(str(config.folder / "model"), evaluation), curve(config.folder))
         for arm, config in runs.items()
     ]
+    none = np.array([])
+    arms += [Arm(*arm, greedy_outcomes(str(path / "model"), evaluation), (none, none)) for arm, path in folders.items()]
     print(f"\nSFT start: greedy {100 * start.mean():.1f} % on {len(start)} test problems\n")
     print_gains(arms, start, arguments.tokens)
     print_pairs(arms)
@@ -136,6 +150,8 @@ def print_pairs(arms: Sequence[Arm]) -> None:
     by_name = {(a.algorithm, a.form, a.seed): a for a in arms}
     pairs = [(a, by_name[a.algorithm, "outcome", a.seed]) for a in arms if (a.algorithm, "outcome", a.seed) in by_name]
     pairs = [(process, outcome) for process, outcome in pairs if process is not outcome]
+    if not pairs:
+        return
     print("\n| algorithm | seed | outcome % | process % | process − outcome [95 %] | share to its end | to its best |")
     print("|---|---|---|---|---|---|---|")
     gaps: dict[str, list[float]] = {}

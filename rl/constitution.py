@@ -18,7 +18,7 @@ from lm.checkpoint import read_lines, write_json, write_lines
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
-from lm.errors import UserError
+from lm.errors import UserError, engine_errors
 from lm.models import DType, load_tokenizer
 from lm.run import MAY_CHANGE, Run
 from lm.tokenizer import encode, prompt_text, token_ends
@@ -87,7 +87,9 @@ class LocalWriter:
     def write(self, conversations: Sequence[Messages], seed: int) -> tuple[list[str | None], Cost]:
         prompts = encode(self.tokenizer, [self._text(messages) for messages in conversations])
         found: list[str | None] = []
-        for completion in self.engine.generate(prompts, self.sampling, seed):
+        with engine_errors():
+            completions = self.engine.generate(prompts, self.sampling, seed)
+        for completion in completions:
             text, _ = token_ends(self.tokenizer, completion.token_ids)
             found.append(text.strip() or None if completion.finish == "stop" else None)
         return found, {}

@@ -13,7 +13,7 @@ from lm.checkpoint import read_lines, write_lines
 from lm.config import key, part
 from lm.engine import Engine, Sampling
 from lm.engines import EngineConfig, open_engine
-from lm.errors import UserError
+from lm.errors import UserError, engine_errors
 from lm.lora import LoRAConfig
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer, make_trainable
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
@@ -94,14 +94,16 @@ def train(config: ExpertConfig) -> None:
         number, within = divmod(step, config.fit.steps)
         metrics: dict[str, float] = {"round": number}
         if held_out and step == 0:
-            metrics["eval_accuracy"] = measure(engine, tokenizer, policy, held_out, config)
+            with run.timer("evaluate"):
+                metrics["eval_accuracy"] = measure(engine, tokenizer, policy, held_out, config)
         if within == 0:
-            with run.timer("weights"):
+            with run.timer("weights"), engine_errors():
                 engine.load_weights(policy)
             with run.timer("sample"):
                 chosen = draw(problems, config.problems_per_round, config.seed, number)
                 seed = config.seed * 1_000_003 + number
-                drawn = sample_solutions(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
+                with engine_errors():
+                    drawn = sample_solutions(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
                 right = [(s, completion) for s, completion in drawn if verify_solution(s).correct]
                 whole = [s for s, completion in right if completion.finish == "stop"]  # for EOS follows what is learnt
                 kept = distinct(strong(whole, prm, config.threshold), config.most)
@@ -123,7 +125,8 @@ def train(config: ExpertConfig) -> None:
             rate = learning_rate(config.fit.optim, within, config.fit.steps)
             metrics["grad_norm"] = optimizer_step(policy, optimizer, config.fit.optim, rate)
         if held_out and within + 1 == config.fit.steps:
-            metrics["eval_accuracy"] = measure(engine, tokenizer, policy, held_out, config)
+            with run.timer("evaluate"):
+                metrics["eval_accuracy"] = measure(engine, tokenizer, policy, held_out, config)
         run.log(step, **metrics)
     report(run, config.rounds)
     run.finish(model=(policy, tokenizer))
@@ -137,7 +140,8 @@ def measure(
     config: ExpertConfig,
 ) -> float:
     """Greedy accuracy of the policy as it is now."""
-    engine.load_weights(policy)
+    with engine_errors():
+        engine.load_weights(policy)
     return greedy_accuracy(engine, tokenizer, problems, config.sampling.max_tokens, config.prompt)
 
 

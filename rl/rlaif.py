@@ -14,7 +14,7 @@ from lm.chat import MANNERS
 from lm.config import key, part
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
-from lm.errors import UserError
+from lm.errors import UserError, engine_errors
 from lm.lora import LoRAConfig, adapter_off
 from lm.models import DType, load_tokenizer, load_with_reference
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
@@ -89,12 +89,13 @@ def train(config: RLAIFConfig) -> None:
         config.steps, save_every=config.save_every, label="RLAIF", show=["loss", "decided", "requests"]
     ):
         # act
-        with run.timer("weights"):
+        with run.timer("weights"), engine_errors():
             engine.load_weights(policy)
         with run.timer("sample"):
             asked = draw(prompts, config.problems_per_step, config.seed, step)
             seed = config.seed * 1_000_003 + step
-            rollouts = sample_rollouts(engine, tokenizer, asked, config.sampling, seed, config.prompt)
+            with engine_errors():
+                rollouts = sample_rollouts(engine, tokenizer, asked, config.sampling, seed, config.prompt)
 
         # judge
         with run.timer("judge"):

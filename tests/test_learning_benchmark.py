@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks.learning import Arm, arm_config, curve, share_of_tokens, tokens_to_reach
+from benchmarks.learning_verdicts import right_against_wrong
 from lm.config import load
 from rung.ladder import Ladder
+from verifiers.solution import Problem, Solution
+from verifiers.split import split_steps
 
 TOKENS = np.array([100.0, 200.0, 400.0])
 
@@ -61,3 +64,15 @@ def test_every_algorithm_has_a_config_of_64_rollouts_an_update(tmp_path: Path) -
         assert process.policy == f"{tmp_path}/sft/model"
         assert process.seed == outcome.seed == 2
         assert process.folder != outcome.folder
+
+
+def test_pairs_of_right_against_wrong_by_hand() -> None:
+    problem = Problem("p", "2+2", "4")
+    texts = ["#### 4", "2+2=4\n#### 4", "#### 5", "#### 5", "#### 6", "#### 7"]
+    pairs = right_against_wrong([Solution(problem, text, split_steps(text)) for text in texts])
+    assert [(pair["chosen"], pair["rejected"]) for pair in pairs] == [
+        ("#### 4", "#### 5"), ("2+2=4\n#### 4", "#### 6"), ("#### 4", "#### 7"),
+    ]  # fmt: skip
+    assert {pair["prompt"] for pair in pairs} == {"2+2"}
+    assert right_against_wrong([Solution(problem, "#### 4", ())]) == []
+    assert right_against_wrong([]) == []

@@ -20,7 +20,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], sc
 
     ``prm_auc`` is that of the worst step's score against the verdicts on these fresh samples: its fall is the reward
     model's drift. It is left out where all verdicts are alike. ``answer_only`` is the share that answers in its first
-    and only step, ``delimiter_density`` line breaks a token.
+    and only step, ``delimiter_density`` line breaks a token. Problems without answers have no verdicts to speak of.
     """
     right = [v.correct for v in verdicts]
     worst = [s.aggregate("min") for s in scores]
@@ -32,17 +32,16 @@ def rollout_metrics(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], sc
     }
     alone = [len(s.steps) <= 1 and v.predicted is not None for s, v in zip(solutions, verdicts, strict=True)]
     metrics = {
-        "accuracy": float(np.mean(right)),
         "prm_score": float(np.mean(worst)),
         "response_length": float(np.mean(lengths)),
         "steps_per_solution": float(np.mean([len(s.steps) for s in solutions])),
         "empty_steps": float(np.mean([empty_steps(s) for s in solutions])),
         "repeated_steps": float(np.mean([repeated_steps(s) for s in solutions])),
-        "answer_only": float(np.mean(alone)),
         "delimiter_density": sum(s.text.count("\n") for s in solutions) / max(1, sum(lengths)),
         "truncated": float(np.mean([r.completion.finish == "length" for r in rollouts])),
-        **share,
     }
+    if any(s.problem.answer for s in solutions):
+        metrics |= {"accuracy": float(np.mean(right)), "answer_only": float(np.mean(alone)), **share}
     return metrics | ({"prm_auc": auc(worst, right)} if len(set(right)) > 1 else {})
 
 

@@ -137,7 +137,8 @@ def train(config: RLConfig) -> None:
             step,
             sampled_tokens=count.sampled_tokens,
             **rollout_metrics(rollouts, verdicts, scores)
-            | {"accuracy": collected.accuracy, "unscored": acted.unscored},
+            | ({"accuracy": collected.accuracy} if config.problems.answers else {})
+            | {"unscored": acted.unscored},
             **reward_metrics(rollouts, rewards.sum(1).double().cpu().numpy(), config.compared),
             **metrics,
             **judged,

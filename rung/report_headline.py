@@ -14,9 +14,10 @@ def headline(study: Study) -> list[str]:
     """One to three sentences; the first is the page's headline."""
     cells = measurements(study.evaluation)
     pairs = comparisons(study.evaluation)
-    against_base = _first([p for p in pairs if p.b == BASE], "process")
+    gains = [p for p in pairs if p.b == BASE]
+    against_base = _first(gains, "process")
     if against_base:
-        sentences = [gain_sentence(against_base, cells)]
+        sentences = [gain_sentence(against_base, cells), *price_sentences(against_base, gains)]
         rivals = [p for p in pairs if {p.a, p.b} == {"process", "outcome"} and p.metric == against_base.metric]
         repeated = [f"Means and intervals are over {study.seeds} seeds."] if study.seeds > 1 else []
         return sentences + [rival_sentence(p) for p in rivals[:1]] + repeated
@@ -36,6 +37,13 @@ def gain_sentence(pair: Comparison, cells: list[Measurement]) -> str:
     verb = "raised" if pair.mean > 0 else "lowered"
     start = name_of(pair.a)
     return f"{start[0].upper()}{start[1:]} {verb} {what}{path}: {change}."
+
+
+def price_sentences(told: Comparison, gains: list[Comparison]) -> list[str]:
+    """What the arms lost against the base by other measures, a capability guard for example."""
+    lost = [p for p in gains if p.settled and p.mean < 0 and p.metric != told.metric]
+    names = [f"{p.a} {points(p.mean)} points of {p.metric} ({interval_words(p)})" for p in lost]
+    return [f"It had a price: {_first_few(names)}."] if names else []
 
 
 def rival_sentence(pair: Comparison) -> str:
@@ -122,8 +130,12 @@ def interval_words(pair: Comparison) -> str:
 
 
 def _first(pairs: list[Comparison], arm: str) -> Comparison | None:
-    """The comparison that matters most: the process arm's, on greedy answers, where there is one."""
-    return min(pairs, key=lambda p: (p.a != arm, p.metric != "greedy"), default=None)
+    """The comparison that matters most: the process arm's, on greedy answers, where there is one; else the best."""
+
+    def rank(pair: Comparison) -> tuple[bool, bool, bool, float]:
+        return pair.a != arm, pair.metric != "greedy", pair.metric != pairs[0].metric, -pair.mean
+
+    return min(pairs, key=rank, default=None)
 
 
 def _first_few(names: list[str]) -> str:

@@ -1,6 +1,7 @@
 """What a step's rollouts look like, on rollouts made by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ def test_rollout_metrics_by_hand() -> None:
         "delimiter_density": 4 / 20, "truncated": 0.25, "no_answer": 0.25, "unparsable": 0.25, "timeout": 0.0,
         "prm_auc": 2 / 3,  # the right one's 0.5 is above 0 and 0.25, below 1
     }  # fmt: skip
+
+
+def test_prompts_without_answers_have_no_accuracy() -> None:
+    prompts = [replace(r, solution=replace(r.solution, problem=Problem("", "Hello?", ""))) for r in ROLLOUTS]
+    metrics = rollout_metrics(prompts, [UNPARSABLE] * 4, [scored(0.5)] * 4)
+    assert not {"accuracy", "no_answer", "unparsable", "timeout", "answer_only"} & metrics.keys()
+    assert metrics["truncated"] == 0.25
 
 
 def test_without_both_kinds_of_verdict_there_is_no_area_under_a_curve() -> None:

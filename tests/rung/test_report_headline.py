@@ -37,6 +37,19 @@ def test_a_gain_is_told_with_its_interval() -> None:
     ]
 
 
+def test_the_best_of_other_arms_leads_and_what_was_lost_is_told() -> None:
+    pairs = [
+        pair("ppo", "sft", 0.155, 0.103, 0.208, "win rate"),
+        pair("rlaif", "sft", 0.212, 0.16, 0.265, "win rate"),
+        pair("ppo", "sft", -0.053, -0.09, -0.02, "math"),
+        pair("rlaif", "sft", -0.023, -0.053, 0.007, "math"),
+    ]
+    assert headline(record({"paired": pairs})) == [
+        "The rlaif arm raised win rate: +21.2 points, 95% interval 16.0 to 26.5.",
+        "It had a price: ppo −5.3 points of math (−9.0 to −2.0).",
+    ]
+
+
 @pytest.mark.parametrize(
     ("mean", "low", "high", "start"),
     [(0.008, -0.021, 0.036, "No gain can be claimed"), (-0.05, -0.08, -0.02, "Process rewards lowered")],

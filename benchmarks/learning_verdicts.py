@@ -62,7 +62,7 @@ def iterate_expert(ladder: Ladder, rl: RLConfig, folder: Path, seed: int, tokens
         return folder
     written = [item.solution.text for item in read_labeled(ladder.folder / "labels/test.symbolic.jsonl")]
     length = float(np.mean([len(ids) + 1 for ids in encode(load_tokenizer(rl.policy), written)]))
-    fit = FitConfig(steps=20, batch=64, save_every=0, optim=OptimConfig(lr=1e-3, warmup=5))
+    fit = FitConfig(steps=20, batch=64, save_every=0, optim=OptimConfig(lr=5e-4, warmup=5))
     expert.train(
         ExpertConfig(
             folder=folder, policy=rl.policy, problems=rl.problems, pool=rl.pool, prompt=rl.prompt, rounds=ROUNDS,

@@ -1,6 +1,8 @@
 """lm.ray_engine on a local Ray cluster of two nodes: one answer however prompts are dealt out, and whoever dies."""
 
 import copy
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from lm.engine import Sampling, TransformersEngine
 from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
 from lm.lora import LoRAConfig, add_adapter, plain_weights, trained_weights
+from lm.models import load_causal_lm, load_tokenizer
 from lm.ray_engine import RayEngine
 
 QUESTIONS = [f"{a}+{b}-1\n" for a in range(4) for b in range(6)]
@@ -108,6 +111,27 @@ def test_of_a_model_with_an_adapter_only_the_adapter_travels(saved: str, tokeniz
     same(
         engine.generate(prompts, DRAWN, 3), TransformersEngine(fitted_policy, tokenizer, 8).generate(prompts, DRAWN, 3)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("ray_cluster")
+def test_replicas_of_vllm_take_adapters_too(vllm_model: Callable[[int], Path]) -> None:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed here")
+    name = str(vllm_model(0))
+    tokenizer, greedy = load_tokenizer(name), Sampling(0.0, max_tokens=10)
+    prompts = tokenizer(QUESTIONS)["input_ids"]
+    engine = open_engine(EngineConfig("vllm", replicas=2, context=128, cache_gib=0.05), name, tokenizer, batch=8)
+    policy, whole = load_causal_lm(name), load_causal_lm(name)
+    add_adapter(policy, LoRAConfig(rank=2))
+    for update in range(2):
+        for weight_name, weight in policy.named_parameters():
+            if ".lora_B." in weight_name:
+                torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(update))
+        engine.load_weights(policy)
+        whole.load_state_dict(plain_weights(policy))
+        same(engine.generate(prompts, greedy, 1), TransformersEngine(whole, tokenizer).generate(prompts, greedy, 1))
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def test_a_server_that_cannot_start_says_why_in_a_line(tmp_path: Path) -> None:
         VLLMServer("some/model", python=str(tmp_path / "bin" / "python"))
     assert "\n" not in str(error.value)
     log = Path(str(error.value).rpartition(" ")[2])
-    assert "Traceback" in log.read_text()  # kept for the user
+    assert "No module named" in log.read_text()  # kept for the user
     log.unlink()
     with pytest.raises(UserError, match=r"cannot start .*absent: .*engine\.python"):
         VLLMServer("some/model", python=str(tmp_path / "absent"))

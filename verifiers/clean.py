@@ -41,6 +41,16 @@ _DOWN_RUN = re.compile(f"[{''.join(_DOWN)}]+")
 _ROOT = re.compile(r"(√|∛|∜)\s*(\d+(?:\.\d+)?)")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2}|[{}!,;%$()\[\]])")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'))
+_COUNTER = re.compile(  # "where k is any integer", "for all integers k", "(k ∈ Z)"
+    r"[(,;]?\s?(?:\\text\s?\{\s?)?(?:\b(?:where|for|with|and)[\s}$]{1,3}(?:(?:any|all|every|some|an)\s)?"
+    r"(?:integers?[\s$}]{1,3}([a-zA-Z])|([a-zA-Z])[\s$]{1,3}(?:\\text\s?\{\s?)?(?:is|are)\s(?:an?\s|any\s)?integers?)"
+    r"|(?<=\()([a-zA-Z])\s?\\in\s?\\mathbb\s?\{?Z)[\s$})]{0,3}$"
+)
+_SHORTHAND = (  # a mark without which there is nothing to do; what it stands in; what that becomes
+    ("'", re.compile(r"^(\d{1,9})\s?'\s?(\d{1,9}(?:\.\d{1,9})?)\s?(?:\"|'')$"), r"\1 feet \2 inches"),
+    ("h", re.compile(r"(?<=\d)(\s?)h\s?(\d{1,9}(?:\.\d{1,9})?)\s?m(?:in)?\b"), r"\1hr \2 min"),
+    (".", re.compile(r"\b(sq|cu)\.\s?(?=[a-z])"), r"\1 "),
+)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
@@ -88,6 +98,10 @@ def _unwrap(text: str) -> str:
     return text
 
 
+def _counted(text: str) -> str:
+    return _COUNTER.sub(lambda m: f", {m[m.lastindex or 0]} \\in \\mathbb{{Z}}", text)
+
+
 def clean(text: str) -> str:
     """``text`` without its delimiters and closing punctuation, in ASCII as far as mathematics goes.
 
@@ -100,6 +114,9 @@ def clean(text: str) -> str:
     text = text.replace("\n", " ").replace("\t", " ").replace("\r", " ").replace("{:}", ":").strip()
     if not text.isprintable() and any(ord(c) < 32 for c in text):
         raise Unreadable("control characters")
+    for mark, shorthand, meant in _SHORTHAND:
+        if mark in text:
+            text = shorthand.sub(meant, text)
     if "\\\\" in text and "\\begin" not in text.replace("\\\\begin", ""):
         text = _DOUBLED.sub(r"\\", text)
     while True:
@@ -110,5 +127,5 @@ def clean(text: str) -> str:
             stripped = stripped[:-1].rstrip()  # what is left of a closing "\\," or "\\ "
         unwrapped = _unwrap(stripped)
         if unwrapped == text:
-            return text
+            return _counted(text) if "integer" in text or "Z" in text else text
         text = unwrapped

@@ -36,7 +36,7 @@ from verifiers.shape import (
 )
 from verifiers.spoken import spoken
 from verifiers.units import measure
-from verifiers.words import NO_SOLUTION, REALS
+from verifiers.words import NO_SOLUTION, REALS, SYNONYMS
 
 Rung = Literal["string", "canonical form", "exact", "numeric", "structure", "limit", "time"]
 _COST = {r: cost for cost, r in enumerate(("string", "canonical form", "exact", "structure", "numeric", "limit"))}
@@ -62,7 +62,7 @@ class Comparison:
     def same(self, a: Node, b: Node) -> bool | None:
         """True, False, or None where it cannot be told."""
         a, b = core(a), core(b)
-        a, b = (a if b.op == "list" else unconditioned(a)), (b if a.op == "list" else unconditioned(b))
+        a, b = unconditioned(a, b)
         if a == b:
             return True
         if (a.op == "clock") != (b.op == "clock"):
@@ -147,7 +147,7 @@ class Comparison:
     def same_text(self, a: Node, b: Node) -> bool | None:
         words = [plain_words(str(side.value)) if side.op == "text" else None for side in (a, b)]
         if words[0] is not None and words[1] is not None:
-            return words[0] == words[1] or NO_SOLUTION.issuperset(words) or self.differ("different words")
+            return words[0] == words[1] or any(s.issuperset(words) for s in SYNONYMS) or self.differ("different words")
         text, other = (words[0], b) if words[0] is not None else (words[1], a)
         if text in NO_SOLUTION and other == Node("sym", (), "∅"):
             return True

@@ -54,7 +54,7 @@ class Reading:
 _PLAIN = re.compile(r"-?(?:\d{1,300}|\d{1,3}(?:,\d{3}){1,20})(?:\.\d{1,300})?")
 _COMMAS = re.compile(r"\d,\d")
 _ZEROS = re.compile(r",0\d")  # "7,425,000" is no list
-_DECIMAL_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
+_DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d,\d\d|\d{2,},\d\d?|\d+,\d{4,})")  # "1,2" is rather two numbers
 _GLUE = re.compile(r"\s+(?=[^\w\s])|(?<=[^\w\s])\s+")
 _CHOICE = re.compile(
     r"(?i:(?:option|choice|answer):? )?(?:\(([A-J])\)[.:]?(\s*(?![-+*/^=_!<>,.|]).*)|([A-J])(?:[.:)](\s.*|\W*))?)",

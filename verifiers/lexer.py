@@ -296,7 +296,7 @@ _JOINED = frozenset({*UNITS, *SEPARATORS, *CONSTANTS, *FUNCTIONS, *PLAIN_GREEK, 
 
 def _split_run(word: str) -> list[Token] | None:
     """A run of letters as a product of functions and single letters ("xyz", "2sinx"); None where it reads as a word."""
-    if (word.lower() in _COMMON_WORDS or (word in UNITS and len(word) > 2)) and not word.isupper():
+    if word == "DNE" or ((word.lower() in _COMMON_WORDS or (word in UNITS and len(word) > 2)) and not word.isupper()):
         return None
     tokens: list[Token] = []
     letters = 0

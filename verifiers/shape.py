@@ -172,12 +172,23 @@ def signed(node: Node, sign: int) -> Node | None:
     return Node("add", (left, right if plus else Node("neg", (right,))))
 
 
-def unconditioned(node: Node) -> Node:
-    """ "2k + 1, k ∈ ℤ" without the condition on k; the node itself where none of its parts, or all, are conditions."""
-    if node.op != "list":
-        return node
-    kept = [a for a in node.args if not (a.op == "chain" and a.value == ("∈",) and a.args[1] in _COUNTING)]
-    return kept[0] if len(kept) == 1 else node
+def unconditioned(a: Node, b: Node) -> tuple[Node, Node]:
+    """ "2k + 1, k ∈ ℤ" beside "2k + 1" without the condition on k; beside "2n + 1, n ∈ ℤ" with its letter."""
+    (value_a, counter_a), (value_b, counter_b) = counting(a), counting(b)
+    if not a.op == b.op == "list":
+        return value_a, value_b
+    if counter_a is None or counter_b is None or counter_a in walk(value_b) or counter_b in walk(value_a):
+        return a, b
+    return a, rewrite(b, lambda node: counter_a if node == counter_b else None)
+
+
+def counting(node: Node) -> tuple[Node, Node | None]:
+    """ "2k + 1, k ∈ ℤ" as what stands before the condition, and k; other nodes as they are, and None."""
+    condition = node.args[-1] if node.op == "list" else node
+    if node.op == "list" and condition.op == "chain" and condition.value == ("∈",) and condition.args[1] in _COUNTING:
+        kept = node.args[:-1]
+        return (kept[0] if len(kept) == 1 else node._replace(args=kept)), condition.args[0]
+    return node, None
 
 
 _COUNTING = tuple(Node("sym", (), f"set {letter}") for letter in "ZN")

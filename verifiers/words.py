@@ -41,7 +41,7 @@ SEPARATORS = frozenset({"and", "or"})
 FILLERS = frozenset(
     vocabulary(
         "approximately about roughly exactly around the answer is are equal equals to so thus therefore "
-        "hence we get final only just value of a an"
+        "hence we get final only just value of a an point points line curve equation"
     )
 )
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
@@ -56,6 +56,12 @@ OPPOSITES = tuple(
 )
 
 NO_SOLUTION = frozenset({"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "none"})
+
+SYNONYMS = (
+    NO_SOLUTION,
+    frozenset({"dne", "does not exist", "limit does not exist"}),
+    frozenset({"infinitely many", "infinitely many solutions", "infinite number of solutions"}),
+)
 
 REALS = frozenset(
     {"all real numbers", "all reals", "any real number", "set of all real numbers", "set of real numbers"}

@@ -88,8 +88,9 @@ _COLON = re.compile(
 _JSON = re.compile(r'"(?:final_?)?answer"\s?:\s?(?:"((?:[^"\\\n]|\\.)*)"|([-\d.,]*\d))', re.IGNORECASE)
 _LETTER = re.compile(r"^[ \t]{0,8}A:", re.MULTILINE)
 _AFTER_DISPLAY = re.compile(r"(?<=[.,]\$\$)\s+(?=[A-Z])|(?<=\\\])\s+(?=[A-Z])")
-_SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*]|<\||$)|\n|<\|")
+_SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*]|<\||$)(?!\s?[=+/×÷])|\n|<\|")
 _REASON = re.compile(r",? \(?(?:because|since)\b|, (?:and )?not \S")
+_YES_OR_NO = re.compile(r"(?:yes|no|true|false)(?=[,;:]\s)", re.IGNORECASE)
 _MATH_OPEN = re.compile(r"\$\$|\$|\\\(|\\\[")
 _LISTED_FORMULA = re.compile(r"\s?,?\s?(?:and|or)?\s?(?:\$|\\\(|\\\[)(?=[^\s])")
 _CUT_OFF = re.compile(r"(?:[-−–+*/=<>×÷·(,]|(?<=\d) x)\s*$")
@@ -154,6 +155,8 @@ def _statement(body: str, start: int) -> Found | None:
     opening = _MATH_OPEN.match(body, start)
     if opening and (formula := _formula(body, opening)):
         return formula
+    if told := _YES_OR_NO.match(body, start):
+        return trimmed(body, *told.span())
     end = _sentence_end(body, start)
     reason = _REASON.search(body, start + 1, end)
     end = reason.start() if reason else end

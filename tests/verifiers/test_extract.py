@@ -30,6 +30,8 @@ from verifiers.extract import extract_answer
         ("In 4 weeks she will eat 7 dozen eggs in 3 meals.", "7", "last line"),
         ("Then 48 + 24 = 72 clips in 2 months", "72", "last line"),
         ("Answer \\[\n 9 \n\\]", "9", "last line"),
+        ("Thus there are 3! = 6 arrangements.", "6", "last line"),
+        ("The answer is: No, it is not possible.", "No", "the answer is"),
         ("Paris", "Paris", "last line"),
     ],
 )

@@ -225,8 +225,8 @@ def _closing_line(body: str) -> Found | None:
 
 
 def _listed(body: str, start: int, end: int) -> Found | None:
-    """What "the solutions are 1 and 2" and "the point is (1, 2)" list."""
-    listed = _SEVERAL.search(body, start, end)
+    """What "the solutions are 1 and 2" and "the point is (1, 2)" list, and the end of "the degree of $p(x)$ is 15."."""
+    listed = _SEVERAL.search(body, start, end) or _AFTER_FORMULA.search(body, start, end)
     return trimmed(body, *listed.span(listed.lastindex or 0)) if listed else None
 
 
@@ -236,6 +236,7 @@ _SEVERAL = re.compile(
     rf"({_VALUE}(?:,? (?:and |or )?{_VALUE}){{1,8}})(?=\W*$|[.;] )|"
     r"\bis (?:at )?(?=([(\[][^()\[\]A-Za-z$]{1,60},[^()\[\]A-Za-z$]{1,60}[)\]]))"
 )
+_AFTER_FORMULA = re.compile(rf"(?:\$|\\\)) is ({_VALUE})(?=\W{{0,9}}$)")
 _STEP_LABEL = re.compile(r"\W{0,4}(?:step|part) \d{1,2} ?[:.)]\W{0,4} ", re.IGNORECASE)
 # "Yes, because ...", "The capital is Paris."
 _TOLD = re.compile(

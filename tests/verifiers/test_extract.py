@@ -32,6 +32,7 @@ from verifiers.extract import extract_answer
         ("Answer \\[\n 9 \n\\]", "9", "last line"),
         ("Thus there are 3! = 6 arrangements.", "6", "last line"),
         ("The answer is: No, it is not possible.", "No", "the answer is"),
+        ("Therefore, the degree of \\(x^6 + b\\) is 15.", "15", "last line"),
         ("Paris", "Paris", "last line"),
     ],
 )

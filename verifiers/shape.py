@@ -16,7 +16,7 @@ ORDER = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠"}
 
 def plain_words(text: str) -> str:
     """Words compared without case, punctuation, articles or spacing."""
-    words = re.findall(r"[^\W_]+", text.casefold().replace("'", ""))
+    words = re.findall(r"[^\W_]+", text.casefold().replace("can't", "cannot").replace("n't", " not").replace("'", ""))
     kept = [word for word in words if word not in ("the", "a", "an")]
     return " ".join(kept or words)
 

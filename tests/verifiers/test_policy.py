@@ -15,7 +15,7 @@ VALUES = {"True": True, "False": False, "None": None}
 
 
 def test_the_table_is_found() -> None:
-    assert len(ROWS) == PAGE.count("? |") == 31
+    assert len(ROWS) == PAGE.count("? |") == 34
     assert {row[4] for row in ROWS} - {""} == set(Policy.__dataclass_fields__)
 
 

@@ -20,7 +20,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,9 +124,11 @@ class Run:
         keep: int = 2,
         best: str | None = None,
         show: Sequence[str] = (),
+        until: Callable[[], bool] = lambda: False,
     ) -> Generator[int, None, None]:
         """The steps that remain of ``total``; saves after every ``save_every``-th (0: none) and after the last.
 
+        The last is that after which ``until`` is true, where it comes before ``total``; a run resumed there has none.
         The ``keep`` newest checkpoints stay, and with ``best``, the name of a metric, one more, written where a step
         logs more of it than any before.
         A resumed run first gets the state of its newest whole checkpoint, and its logs are cut to the steps before it.
@@ -145,6 +147,8 @@ class Run:
         highest, place = processes.gathered([_highest(read_lines(self.folder / _METRICS), best)])[0]
         with stop_signals() as signals, progress(label, total, start) as bar:
             for step in range(start, total):
+                if until():
+                    return
                 began = time.perf_counter()
                 yield step
                 self._write_times(step, time.perf_counter() - began)
@@ -154,7 +158,7 @@ class Run:
                 if better := logged > highest:
                     highest, place = logged, done
                 asked = max(processes.gathered([max(signals, default=0)]))  # whichever process heard it
-                if better or asked or done == total or (save_every and done % save_every == 0):
+                if better or asked or done == total or until() or (save_every and done % save_every == 0):
                     self._save(done, keep, place)
                     if asked:
                         self._trackers.finish()

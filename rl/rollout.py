@@ -60,9 +60,13 @@ def draw(problems: Sequence[Problem], count: int, seed: int, step: int, attempt:
 
 
 class Counter:
-    """What a run has used up so far, as a checkpoint keeps it."""
+    """What a run has used up so far, as a checkpoint keeps it, of a ``budget`` of sampled tokens where it has one."""
 
-    sampled_tokens = 0
+    def __init__(self, budget: int | None = None) -> None:
+        self.budget, self.sampled_tokens = budget, 0
+
+    def spent(self) -> bool:
+        return self.budget is not None and self.sampled_tokens >= self.budget
 
     def state_dict(self) -> dict[str, int]:
         return {"sampled_tokens": self.sampled_tokens}

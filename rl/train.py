@@ -63,7 +63,7 @@ def train(config: RLConfig) -> None:
     if config.prm_refresh.every:
         refresh = Refresh(prm, config.prm_refresh, seed=config.seed, micro_tokens=config.micro_tokens)
     beta = KLController(config.advantage.kl_coefficient, config.advantage.kl_target, config.advantage.kl_horizon)
-    count, refusals = Counter(), Refusals(config.folder, config.max_skipped)
+    count, refusals = Counter(config.token_budget), Refusals(config.folder, config.max_skipped)
 
     run = Run.open(config.folder, config, verb="rl", resume=config.resume, overwrite=config.overwrite)
     run.track(count=count, beta=beta, refusals=refusals)
@@ -78,6 +78,7 @@ def train(config: RLConfig) -> None:
     for step in run.steps(
         config.steps, save_every=config.save_every, keep=config.keep,
         best="eval_accuracy" if config.keep_best else None, label=f"RL {config.credit.form}", show=["accuracy", "kl"],
+        until=count.spent,
     ):  # fmt: skip
         # act: sample, and judge the final answers and every step
         if isinstance(actor, Ahead):
@@ -129,8 +130,7 @@ def train(config: RLConfig) -> None:
         beta.update(metrics["kl"], len(rollouts))
 
         count.sampled_tokens += collected.tokens
-        spent = config.token_budget is not None and count.sampled_tokens >= config.token_budget
-        if config.eval_every and (step % config.eval_every == 0 or spent or step + 1 == config.steps):
+        if config.eval_every and (step % config.eval_every == 0 or count.spent() or step + 1 == config.steps):
             with run.timer("evaluate"):
                 metrics |= measure(engine, tokenizer, policy, held_out, config)
         line = run.log(
@@ -146,8 +146,6 @@ def train(config: RLConfig) -> None:
         )
         if processes.is_main():
             watch(line)
-        if spent:
-            break
     if isinstance(actor, Ahead):
         actor.close()
     models: dict[str, Any] = {"model": (policy, tokenizer)}

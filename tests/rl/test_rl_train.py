@@ -1,6 +1,7 @@
 """PPO end to end on a tiny policy: repeatable to the byte, resumable, blind to the PRM in its baseline form."""
 
 import copy
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,13 @@ def test_a_token_budget_ends_the_run_with_an_evaluation(configure: Configure) ->
     assert 2 <= len(lines) < 50
     assert lines[-2]["sampled_tokens"] < 150 <= lines[-1]["sampled_tokens"]
     assert [i for i, line in enumerate(lines) if "eval_accuracy" in line] == [0, len(lines) - 1]
-    assert (config.folder / "model").is_dir()
+    assert f"step-{len(lines):06d}" in {path.name for path in (config.folder / "checkpoints").iterdir()}
+
+    written, learnt = (config.folder / "metrics.jsonl").read_bytes(), weights(config.folder)
+    shutil.rmtree(config.folder / "model")  # a kill between the last checkpoint and the export
+    train(dataclasses.replace(config, resume=True))
+    assert (config.folder / "metrics.jsonl").read_bytes() == written  # no further step
+    assert all(torch.equal(value, learnt[name]) for name, value in weights(config.folder).items())
 
 
 def test_the_same_seed_writes_the_same_bytes(configure: Configure, finished: Path) -> None:

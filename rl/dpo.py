@@ -14,7 +14,7 @@ from lm.sft import FitConfig, Pair
 from lm.torch_setup import prepare_torch
 from rl.batch import pack_pairs
 from rl.forward import action_logprobs
-from rl.losses import Metrics, dpo_loss, ipo_loss, kto_loss
+from rl.losses import Metrics, dpo_loss, ipo_loss, kto_loss, nll_loss
 from rl.pair_fit import Compared, PairConfig, accumulate, fit_pairs, my_micro_batches, ranking_accuracy
 from rl.preferences import encode_preferences, load_preferences
 
@@ -28,7 +28,12 @@ class PreferenceLoss:
     """How a preference moves the policy; see rl/losses.py."""
 
     loss: Literal["dpo", "ipo", "kto"] = key("dpo", "see rl/losses.py; kto takes the two sides of a pair one by one")
-    beta: float = key(0.1, "β: how dear it is to leave the reference", low=0)
+    beta: float = key(
+        0.1, "β: how dear it is to leave the reference; ipo's pairs are told apart by 1/(2β) nats a token", low=0
+    )
+    nll_weight: float = key(
+        0.0, "α: weight of the chosen side's −log π a token, which DPO alone lets rise (iterative RPO: 1)", low=0
+    )
     label_smoothing: float = key(0.0, "dpo only: share of the pairs thought to be the wrong way round", low=0, high=0.5)
     desirable_weight: float = key(1.0, "kto only: weight of the chosen", low=0)
     undesirable_weight: float = key(1.0, "kto only: weight of the rejected", low=0)
@@ -97,6 +102,13 @@ def log_ratios(policy: "PreTrainedModel", batch: Sequence[Compared], side: int) 
     return logprobs - torch.tensor([row.reference[side] for row in batch], device=logprobs.device)
 
 
+def response_lengths(rows: Sequence[Compared], side: int, device: "torch.device") -> "torch.Tensor":
+    """Tokens in the response of one side of each pair: (B,)."""
+    import torch
+
+    return torch.tensor([len(row.sides[side][1]) for row in rows], device=device)
+
+
 def margin(policy: "PreTrainedModel", rows: Sequence[Compared]) -> "torch.Tensor":
     """log π/π_ref of the chosen side less that of the rejected: the implicit reward's margin over β, (B,)."""
     return log_ratios(policy, rows, 0) - log_ratios(policy, rows, 1)
@@ -118,6 +130,10 @@ def backward(
     def loss_of(rows: list[Compared]) -> tuple[torch.Tensor, Metrics]:
         chosen, rejected = log_ratios(policy, rows, 0), log_ratios(policy, rows, 1)
         loss, metrics = preference_loss(chosen, rejected, rows, kl, config)
+        if config.nll_weight:
+            logprobs = chosen + chosen.new_tensor([row.reference[0] for row in rows])
+            nll, more = nll_loss(logprobs, response_lengths(rows, 0, chosen.device))
+            loss, metrics = loss + config.nll_weight * nll, metrics | more
         means = {"chosen_log_ratio": chosen, "rejected_log_ratio": rejected}
         return loss, metrics | {name: float(values.detach().mean()) for name, values in means.items()}
 
@@ -131,13 +147,13 @@ def preference_loss(
     kl: "torch.Tensor",
     config: PreferenceLoss,
 ) -> "tuple[torch.Tensor, Metrics]":
-    """The loss that ``config`` names, of log-ratios (B,)."""
+    """The loss of pairs that ``config`` names, of log-ratios (B,)."""
     import torch
 
     if config.loss == "dpo":
         return dpo_loss(chosen, rejected, beta=config.beta, label_smoothing=config.label_smoothing)
     if config.loss == "ipo":
-        lengths = [torch.tensor([len(r.sides[side][1]) for r in rows], device=chosen.device) for side in (0, 1)]
+        lengths = [response_lengths(rows, side, chosen.device) for side in (0, 1)]
         return ipo_loss(chosen / lengths[0], rejected / lengths[1], beta=config.beta)
     desirable = torch.arange(2 * len(rows), device=chosen.device) < len(rows)
     return kto_loss(

@@ -180,6 +180,16 @@ def kto_loss(
     return (weight * (1 - value)).mean(), {"value": float(value.detach().mean()), "kl": float(kl)}
 
 
+def nll_loss(logprobs: "torch.Tensor", lengths: "torch.Tensor") -> "tuple[torch.Tensor, Metrics]":
+    """L = −mean log π(y|x) / |y|   (Pang et al. 2024, eq. 1), added to a loss of pairs for their chosen responses.
+
+    ``logprobs`` (B,) summed over the response, ``lengths`` (B,) in tokens. What tells two sides apart may push both
+    down, as long as the rejected falls faster; this holds the chosen one up.
+    """
+    loss = -(logprobs / lengths).mean()
+    return loss, {"chosen_nll": float(loss.detach())}
+
+
 def _pair_metrics(margin: "torch.Tensor") -> Metrics:
     right = (margin > 0).float() + 0.5 * (margin == 0).float()
     return {"accuracy": float(right.mean()), "margin": float(margin.detach().mean())}

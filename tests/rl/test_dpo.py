@@ -92,14 +92,29 @@ def test_micro_batches_and_plain_log_probs(
                 sums.append(sum(float(logits[t, token]) for t, token in zip(places, response, strict=True)))
             plain.append(torch.tensor(sums))
     torch.testing.assert_close(response_logprobs(policy, chosen).detach(), plain[0], rtol=1e-4, atol=1e-4)
-    expected, _ = dpo_loss(plain[0] - plain[2], plain[1] - plain[3], beta=0.1)
+    told_apart, _ = dpo_loss(plain[0] - plain[2], plain[1] - plain[3], beta=0.1)
+    nll = -sum(float(total) / len(response) for total, (_, response) in zip(plain[0], chosen, strict=True)) / 6
+    expected = told_apart.item() + 0.5 * nll
     gradients = []
     for micro_tokens in (10_000, 60):
         policy.zero_grad()
-        config = PreferenceLoss(beta=0.1)
-        assert backward(policy, rows, config, micro_tokens)["loss"] == pytest.approx(expected.item(), rel=1e-3)
+        config = PreferenceLoss(beta=0.1, nll_weight=0.5)
+        metrics = backward(policy, rows, config, micro_tokens)
+        assert metrics["loss"] == pytest.approx(expected, rel=1e-3)
+        assert metrics["chosen_nll"] == pytest.approx(nll, rel=1e-3)
         gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
+def test_the_nll_of_the_chosen_keeps_it_from_falling_with_the_rejected(make: Callable[..., DPOConfig]) -> None:
+    """DPO alone tells apart two responses that share their end by pushing both down; RPO pushes the chosen up."""
+    ends = {}
+    for weight in (0.0, 1.0):
+        train(config := make(f"nll{weight}", nll_weight=weight))
+        ends[weight] = read_metrics(config.folder)[-1]
+    assert ends[1.0]["chosen_log_ratio"] > ends[0.0]["chosen_log_ratio"]
+    assert ends[1.0]["chosen_log_ratio"] > 0 > ends[1.0]["rejected_log_ratio"]
+    assert "chosen_nll" not in ends[0.0]
 
 
 def test_mismatched_responses_are_those_of_the_next_pair(

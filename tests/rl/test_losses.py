@@ -12,6 +12,7 @@ from rl.losses import (
     ipo_loss,
     kl_loss,
     kto_loss,
+    nll_loss,
     policy_loss,
     token_weights,
     value_loss,
@@ -175,6 +176,17 @@ def test_preferences_by_hand() -> None:
     assert smoothed.item() == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)))
     ipo, _ = ipo_loss(chosen, rejected, beta=0.25)  # the target is 1/(2β) = 2
     assert ipo.item() == pytest.approx(((1 - 2) ** 2 + (-1 - 2) ** 2 + (0 - 2) ** 2) / 3)
+
+
+def test_nll_by_hand() -> None:
+    """Each response counts alike, whatever its length: (6 / 2 + 6 / 6) / 2, not 12 / 8."""
+    logprobs = torch.tensor([-6.0, -6.0], requires_grad=True)
+    loss, metrics = nll_loss(logprobs, torch.tensor([2, 6]))
+    assert loss.item() == pytest.approx(2)
+    assert metrics == {"chosen_nll": pytest.approx(2)}
+    loss.backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx([-1 / 4, -1 / 12])
 
 
 def test_kto_by_hand() -> None:

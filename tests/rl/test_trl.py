@@ -12,7 +12,17 @@ import torch
 from lm.models import load_causal_lm
 from rl.batch import TokenBatch
 from rl.forward import action_logprobs
-from rl.losses import Normaliser, bradley_terry_loss, dpo_loss, ipo_loss, kl_loss, kto_loss, policy_loss, token_weights
+from rl.losses import (
+    Normaliser,
+    bradley_terry_loss,
+    dpo_loss,
+    ipo_loss,
+    kl_loss,
+    kto_loss,
+    nll_loss,
+    policy_loss,
+    token_weights,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -99,17 +109,19 @@ def test_grpo(
         torch.testing.assert_close(gradient, their_gradient, rtol=1e-3, atol=1e-5)  # for equal advantages in a row
 
 
-@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
+@pytest.mark.parametrize("loss_types", [("sigmoid",), ("ipo",), ("sigmoid", "sft")])
 def test_dpo(
     tiny_policy: "PreTrainedModel", fitted_policy: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
-    tokens: TokenBatch, tmp_path: Path, loss_type: str,
+    tokens: TokenBatch, tmp_path: Path, loss_types: tuple[str, ...],
 ) -> None:  # fmt: skip
     from datasets import Dataset
 
     pairs = {"prompt": ["1+1"] * 4, "chosen": ["2"] * 4, "rejected": ["3"] * 4}
     trainer = trl.DPOTrainer(
         model=fitted_policy, ref_model=tiny_policy, processing_class=tokenizer, train_dataset=Dataset.from_dict(pairs),
-        args=arguments(trl.DPOConfig, tmp_path, loss_type=[loss_type], beta=BETA),
+        args=arguments(
+            trl.DPOConfig, tmp_path, loss_type=[*loss_types], loss_weights=[1, 0.5][: len(loss_types)], beta=BETA
+        ),
     )  # fmt: skip
     trainer.model.eval()
     inputs = {
@@ -117,12 +129,15 @@ def test_dpo(
     }  # fmt: skip
     theirs = trainer._compute_loss(trainer.model, inputs, False)
     with torch.no_grad():
-        ratios = action_logprobs(fitted_policy, tokens, 1.0)[0] - action_logprobs(tiny_policy, tokens, 1.0)[0]
+        logprobs = action_logprobs(fitted_policy, tokens, 1.0)[0]
+        ratios = logprobs - action_logprobs(tiny_policy, tokens, 1.0)[0]
     sums, lengths = ratios.sum(1), tokens.actions.sum(1)
-    if loss_type == "ipo":
+    if loss_types == ("ipo",):
         ours, _ = ipo_loss(*(sums / lengths).chunk(2), beta=BETA)
     else:
         ours, _ = dpo_loss(*sums.chunk(2), beta=BETA)
+    if "sft" in loss_types:  # its mean is over tokens, not over responses: one "response" of all of them
+        ours = ours + 0.5 * nll_loss(logprobs[:2].sum()[None], lengths[:2].sum()[None])[0]
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
 
 

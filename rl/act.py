@@ -1,8 +1,7 @@
 """Acting: rollouts of the policy, their verdicts, and the scores of their steps."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from lm.engines import open_engine
 from lm.errors import engine_errors
 from prm.scorer import Scorer, score_each
 from prm.scores import StepScores
-from rl.collect import Collected, collect
+from rl.collect import Collected, Timer, collect
 from rl.config import RLConfig
 from rl.judge import Prover, step_judge
 from rl.reward_model import RewardModel, outcome_scores
@@ -35,6 +34,7 @@ class Acted:
     scores: "list[StepScores]"
     paid: list[float] | None
     unscored: float = 0.0  # share of the rollouts that the PRM cannot read
+    elsewhere: Mapping[str, float] = field(default_factory=dict)  # seconds that it took another process
 
 
 class Actor:
@@ -55,7 +55,7 @@ class Actor:
         )  # fmt: skip
         self.prm = step_judge(config, tokenizer, reference)
 
-    def act(self, step: int, policy: "PreTrainedModel", timer: Callable[[str], AbstractContextManager[None]]) -> Acted:
+    def act(self, step: int, policy: "PreTrainedModel", timer: Timer) -> Acted:
         """Sample the problems of ``step`` with ``policy``'s weights and judge: first final answers, then every step.
 
         Of several processes each does its part, and all get the whole.

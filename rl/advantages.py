@@ -48,7 +48,6 @@ def group_advantages(
 ) -> "torch.Tensor":
     """A_t = (G_t − b) / (s + ε),  b = Σ_i mean_t G_it / size,  s² = Σ_i mean_t (G_it − b)² / (size − 1).
 
-
     ``returns`` G (B, T) are those from token t on. Where all reward is on the last token, b is the mean reward, s its
     unbiased standard deviation, and this is GRPO (Shao et al. 2024, section 4.1.2); ``scale="none"`` leaves the
     division out: Dr. GRPO (Liu et al. 2025). With rewards on steps, b and s are of the returns, not of whole rollouts:

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from lm.engine import Engine
 from lm.errors import UserError
 from rl.config import RLConfig
 
@@ -23,16 +25,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from rl.act import Acted
+    from rl.collect import Timer
 
 Weights = dict[str, "torch.Tensor"]
 
 
 class Ahead:
-    """The sampling process, seen from the learner. A checkpoint keeps the older weights that it still needs."""
+    """The sampling process, seen from the learner, in the place of an ``Actor``: ``engine`` only evaluates, and the
+    PRM is the other process's. A checkpoint keeps the older weights that it still needs."""
 
-    def __init__(self, config: RLConfig) -> None:
+    prm = None
+
+    def __init__(self, config: RLConfig, engine: Engine) -> None:
         import multiprocessing
 
+        self.engine = engine
         self.staleness, self.last = config.staleness, config.steps - 1
         self._recent: dict[int, Weights] = {}
         self._asked = self._sent = -1  # the last batch asked for, and the last version that went out
@@ -42,7 +49,7 @@ class Ahead:
         self._process.start()
         other.close()  # so that this end hears when the process dies
         # Read at once: a process whose answer nobody takes would not take the next weights either.
-        self._answers: queue.Queue[tuple[Acted, dict[str, float]] | None] = queue.Queue()
+        self._answers: queue.Queue[Acted | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -52,17 +59,18 @@ class Ahead:
         except (EOFError, OSError):
             self._answers.put(None)
 
-    def take(self, step: int, policy: "PreTrainedModel") -> "tuple[Acted, dict[str, float]]":
-        """(batch ``step``, the seconds that its parts took), once the batches after it are on their way.
+    def act(self, step: int, policy: "PreTrainedModel", timer: "Timer") -> "Acted":
+        """Batch ``step``, once the batches after it are on their way.
 
         ``policy`` is the learner's after ``step`` updates. Raises UserError where the process has ended.
         """
-        first = step if self._asked < step else self._asked + 1
-        self._recent[step] = _copy(policy)
-        for batch in range(first, min(step + self.staleness, self.last) + 1):
-            self._ask(batch, max(0, batch - self.staleness))
-        self._recent = {v: w for v, w in self._recent.items() if v > step - self.staleness}
-        answer = self._answers.get()
+        with timer("wait"):
+            first = step if self._asked < step else self._asked + 1
+            self._recent[step] = _copy(policy)
+            for batch in range(first, min(step + self.staleness, self.last) + 1):
+                self._ask(batch, max(0, batch - self.staleness))
+            self._recent = {v: w for v, w in self._recent.items() if v > step - self.staleness}
+            answer = self._answers.get()
         if answer is None:
             self._process.join(5)
             raise UserError(
@@ -101,7 +109,7 @@ def _copy(policy: "PreTrainedModel") -> Weights:
 
 
 def serve(end: Connection, config: RLConfig) -> None:
-    """The sampling process: (batch, weights or None) in, (what was acted, seconds) out, until the learner is gone."""
+    """The sampling process: (batch, weights or None) in, what was acted out, until the learner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is the learner's to answer
     from safetensors.torch import load
 
@@ -124,7 +132,7 @@ def serve(end: Connection, config: RLConfig) -> None:
             with clock("weights"):
                 if weights is not None:
                     policy.load_state_dict(load(weights), strict=False)  # what is tied, or frozen, is not sent
-            end.send((actor.act(batch, policy, clock), clock.seconds))
+            end.send(replace(actor.act(batch, policy, clock), elsewhere=clock.seconds))
 
 
 class Clock:

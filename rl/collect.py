@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prm.scores import StepScores
 
 Score = Callable[[Sequence[Solution]], "Sequence[StepScores | str]"]
+Timer = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def collect(
     problems: Sequence[Problem],
     config: RLConfig,
     step: int,
-    timer: Callable[[str], AbstractContextManager[None]],
+    timer: Timer,
     score: Score | None = None,
 ) -> Collected:
     """Sample ``config.problems_per_step`` problems and verify the answers: each process its block, all get the whole.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lm import processes
-from lm.engine import Engine, TransformersEngine
+from lm.engine import TransformersEngine
 from lm.errors import UserError
 from lm.models import load_token_scorer, load_tokenizer, load_with_reference, make_trainable, zero_head
 from lm.optim import make_optimizer
@@ -47,12 +47,12 @@ def train(config: RLConfig) -> None:
     problems = [e.problem for e in examples]
     held_out = load_held_out(config, tokenizer)
     worked = worked_pairs(tokenizer, examples, config) if config.ptx_coefficient else []
-    actor = Ahead(config) if config.staleness else Actor(config, tokenizer, problems, policy, reference)
-    if isinstance(actor, Ahead):  # another process samples and judges; this one only evaluates
-        engine: Engine = TransformersEngine(policy, tokenizer, config.engine_batch)
-        prm = None
+    actor: Actor | Ahead
+    if config.staleness:
+        actor = Ahead(config, TransformersEngine(policy, tokenizer, config.engine_batch))
     else:
-        engine, prm = actor.engine, actor.prm
+        actor = Actor(config, tokenizer, problems, policy, reference)
+    engine, prm = actor.engine, actor.prm
     learners = {"policy": Learner(policy, make_optimizer(policy, config.optim), config.optim)}
     if critic is not None:
         learners["critic"] = Learner(critic, make_optimizer(critic, config.critic_optim), config.critic_optim)
@@ -81,13 +81,9 @@ def train(config: RLConfig) -> None:
         until=count.spent,
     ):  # fmt: skip
         # act: sample, and judge the final answers and every step
-        if isinstance(actor, Ahead):
-            with run.timer("wait"):
-                acted, elsewhere = actor.take(step, policy)
-            for name, seconds in elsewhere.items():
-                run.time(f"ahead: {name}", seconds)
-        else:
-            acted = actor.act(step, policy, run.timer)
+        acted = actor.act(step, policy, run.timer)
+        for name, seconds in acted.elsewhere.items():
+            run.time(f"ahead: {name}", seconds)
         collected, scores, paid = acted.collected, acted.scores, acted.paid
         rollouts, verdicts = collected.rollouts, collected.verdicts
         judged = {}

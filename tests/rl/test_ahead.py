@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from lm.engine import TransformersEngine
 from lm.errors import UserError
 from lm.lora import LoRAConfig, add_adapter, trained_weights
 from lm.models import load_causal_lm, load_tokenizer
@@ -38,10 +39,14 @@ def gap(policy: "PreTrainedModel", rollouts: list) -> float:
     return float((logprobs - tokens.sampled_logprobs())[tokens.actions].abs().max())
 
 
+def open_ahead(config: RLConfig) -> Ahead:
+    return Ahead(config, TransformersEngine(load_causal_lm(config.policy), load_tokenizer(config.policy)))
+
+
 def test_a_batch_is_sampled_by_the_policy_of_staleness_updates_ago(configure: Configure) -> None:
     config = configure("versions", staleness=2, advantage=CORRECTED, steps=5)
     versions = []
-    ahead = Ahead(config)
+    ahead = open_ahead(config)
     try:
         for step in range(5):
             policy = load_causal_lm(config.policy)
@@ -49,12 +54,12 @@ def test_a_batch_is_sampled_by_the_policy_of_staleness_updates_ago(configure: Co
                 for weight in policy.parameters():
                     weight.mul_(1 + 0.05 * step)
             versions.append(policy)
-            acted, seconds = ahead.take(step, policy)
+            acted = ahead.act(step, policy, Clock())
             gaps = [gap(version, acted.collected.rollouts) for version in versions]
             assert gaps.index(min(gaps)) == max(0, step - 2)
             assert min(gaps) < 1e-4
             assert len(acted.scores) == len(acted.collected.rollouts)
-            assert seconds["sample"] > 0
+            assert acted.elsewhere["sample"] > 0
         assert set(ahead.state_dict()["recent"]) == {"3", "4"}
     finally:
         ahead.close()
@@ -68,9 +73,9 @@ def test_an_adapter_alone_is_sent_and_samples_as_it_does_here(configure: Configu
     for name, weight in policy.named_parameters():
         if ".lora_B." in name:
             torch.nn.init.normal_(weight, std=0.05)
-    ahead = Ahead(replace(still, staleness=1))
+    ahead = open_ahead(replace(still, staleness=1))
     try:
-        acted, _ = ahead.take(0, policy)
+        acted = ahead.act(0, policy, Clock())
         assert gap(policy, acted.collected.rollouts) < 1e-4
         assert gap(load_causal_lm(still.policy), acted.collected.rollouts) > 0.01
         assert set(ahead.state_dict()["recent"]["0"]) == set(trained_weights(policy))
@@ -108,10 +113,10 @@ def test_it_is_repeated_and_resumed_to_the_byte(configure: Configure, monkeypatc
 
 def test_a_sampler_that_dies_is_one_line_and_not_a_hang(configure: Configure) -> None:
     config = configure("dead", staleness=1, advantage=CORRECTED, steps=3)
-    ahead = Ahead(config)
+    ahead = open_ahead(config)
     ahead._process.kill()
     with pytest.raises(UserError, match=r"sampling process ended \(exit code -9"):
-        ahead.take(0, load_causal_lm(config.policy))
+        ahead.act(0, load_causal_lm(config.policy), Clock())
 
 
 def test_what_cannot_run_ahead_is_refused() -> None:

@@ -173,27 +173,6 @@ def test_the_best_checkpoint_stays_whatever_its_age(tmp_path: Path) -> None:
     assert go(9, resume=True) == [8, 9]
 
 
-def test_a_run_that_is_done_early_saves_there_and_has_no_step_left(tmp_path: Path) -> None:
-    state = Walk()
-
-    def go(resume: bool = False) -> list[int]:
-        run = Run.open(tmp_path, Toy(), verb="walk", resume=resume)
-        run.track(walk=state)
-        taken = []
-        for step in run.steps(6, save_every=2, until=lambda: state.place >= 3):
-            state.place += 1
-            run.log(step, place=state.place)
-            taken.append(step)
-        return taken
-
-    assert go() == [0, 1, 2]
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000002", "step-000003"]
-    assert len(read_timing(tmp_path)) == 3  # the last step's too
-    state.place = 0.0
-    assert go(resume=True) == []  # the checkpoint knows that all is done
-    assert len(read_metrics(tmp_path)) == 3
-
-
 def test_a_run_without_its_config_cannot_be_resumed(tmp_path: Path) -> None:
     walk(tmp_path, Toy())
     (tmp_path / "config.yaml").unlink()

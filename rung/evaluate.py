@@ -1,8 +1,9 @@
 """``rung eval``: how often policies are right on held-out problems, alone and with a PRM's help, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from verifiers.verify import verify_solution
 class EvalConfig:
     """Greedy accuracy, pass@k, majority@k and best-of-k of some policies on the same held-out problems."""
 
-    folder: Path = key(Path("runs/eval"), "summary.json and samples.jsonl are written here")
+    folder: Path = key(Path("runs/eval"), "summary.json, outcomes.jsonl and samples.jsonl are written here")
     policies: dict[str, str] = key({"sft": "runs/sft/model"}, "name: folder or hub name; each pair is compared")
     prm: str | None = key("runs/prm/model", "the process reward model for best-of-k, or symbolic; null leaves it out")
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
@@ -55,7 +56,8 @@ class Outcomes:
 
 
 def evaluate(config: EvalConfig) -> dict:
-    """Evaluate, write ``folder/summary.json`` and ``folder/samples.jsonl``, and return the summary."""
+    """Evaluate, write ``folder/summary.json``, ``outcomes.jsonl`` (a row a problem: what each policy earned on it) and
+    ``samples.jsonl``, and return the summary."""
     prepare_torch(config.seed, config.threads)
     if not config.policies:
         raise UserError("policies is empty: give at least one, for example policies={sft: runs/sft/model}")
@@ -70,11 +72,14 @@ def evaluate(config: EvalConfig) -> dict:
     summary = {
         "problems": len(problems),
         "k": config.sampling.n,
-        "arms": [_arm(name, o, k, config.seed) for name, o in outcomes.items()],
+        "arms": [
+            _arm(name, o, k, lambda v: asdict(bootstrap_interval(v, config.seed))) for name, o in outcomes.items()
+        ],
         "paired": _pairs(outcomes, config.seed),
     }
     config.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(config.folder / "config.yaml", to_yaml(config))
+    write_lines(config.folder / "outcomes.jsonl", _outcome_rows(problems, outcomes, k))
     write_lines(config.folder / "samples.jsonl", samples)
     write_json(config.folder / "summary.json", summary)
     return summary
@@ -133,12 +138,21 @@ def greedy_outcomes(path: str, config: EvalConfig) -> np.ndarray:
     return np.array([float(verify_solution(solution).correct) for solution, _ in solved])
 
 
-def _arm(name: str, o: Outcomes, k: str, seed: int) -> dict:
-    metrics: dict = {"name": name, "greedy": asdict(bootstrap_interval(o.greedy, seed))}
+def _arm(name: str, o: Outcomes, k: str, of: Callable[[np.ndarray], Any]) -> dict:
+    metrics: dict = {"name": name, "greedy": of(o.greedy)}
     for label, values in (("pass@k", o.pass_at_k), ("majority@k", o.majority), ("best_of_n", o.best_of_n)):
         if values is not None:
-            metrics[label] = {k: asdict(bootstrap_interval(values, seed))}
+            metrics[label] = {k: of(values)}
     return metrics
+
+
+def _outcome_rows(problems: Sequence[Problem], outcomes: dict[str, Outcomes], k: str) -> list[dict]:
+    """Of each problem the arms as in the summary, so that evaluations in several folders can be paired."""
+    return [
+        {"id": p.id, "question": p.question, "gold": p.answer}
+        | {"arms": [_arm(name, o, k, lambda v, i=i: float(v[i])) for name, o in outcomes.items()]}  # type: ignore[misc]
+        for i, p in enumerate(problems)
+    ]
 
 
 def _pairs(outcomes: dict[str, Outcomes], seed: int) -> list[dict]:

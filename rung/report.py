@@ -10,8 +10,9 @@ missing is left out of the page, so an unfinished run has a report too:
   threshold, reliability (the fields of prm.metrics)
 - ``metrics.jsonl`` or ``*/metrics.jsonl`` beside the ``config.yaml`` of a run of RL: step, sampled_tokens, accuracy,
   reward, prm_score, kl, eval_accuracy, ... (report_figures)
-- ``eval/summary.json``: arms, paired, problems (report_evaluation.measurements); ``eval/samples.jsonl``: arm, question,
-  gold, text, steps (start, end, score, label), correct, predicted, reason
+- ``eval/summary.json``: arms, paired, problems (report_evaluation.measurements); ``eval/outcomes.jsonl``: id, question,
+  gold, and arms as in the summary, a row a problem; ``eval/samples.jsonl``: arm, question, gold, text, steps (start,
+  end, score, label), correct, predicted, reason
 
 Several folders stand side by side, and runs that differ only in their seed are one arm with a band (report_study).
 """

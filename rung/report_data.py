@@ -47,6 +47,7 @@ class RunRecord:
     ladder: Row
     runs: list[Training]
     evaluation: Row
+    outcomes: list[Row]
     samples: list[Row]
 
 
@@ -86,6 +87,7 @@ def read_run(folder: Path) -> RunRecord:
         ladder=read_settings(folder / "ladder.yaml") or read_settings(folder.parent / "ladder.yaml"),
         runs=trainings(folder),
         evaluation=_read_object(folder / "eval" / "summary.json"),
+        outcomes=read_lines(folder / "eval" / "outcomes.jsonl"),
         samples=read_lines(folder / "eval" / "samples.jsonl"),
     )
 

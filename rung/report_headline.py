@@ -22,7 +22,7 @@ def headline(study: Study) -> list[str]:
         repeated = [f"Means and intervals are over {study.seeds} seeds."] if study.seeds > 1 else []
         return sentences + [rival_sentence(p) for p in rivals[:1]] + repeated
     if cells:
-        return [ranking_sentence(cells, paired=bool(pairs))]
+        return ranking_sentences(cells, pairs)
     return [unfinished_sentence(study.arms)]
 
 
@@ -55,14 +55,23 @@ def rival_sentence(pair: Comparison) -> str:
     return f"{better.capitalize()} rewards beat {worse} rewards on the same problems: process − outcome is {change}."
 
 
-def ranking_sentence(cells: list[Measurement], paired: bool) -> str:
-    """The means alone, best first, and a warning where no paired interval was recorded."""
+def ranking_sentences(cells: list[Measurement], pairs: list[Comparison]) -> list[str]:
+    """The means, best first, and how sure the lead is: a warning where no paired interval was recorded."""
     metric = cells[0].metric
     best = sorted((c for c in cells if c.metric == metric), key=lambda cell: -cell.mean)
     shown = _first_few([f"{c.arm} {percent(c.mean)}" for c in best])
-    return (
-        f"{metric.capitalize()} on held-out problems: {shown}{'' if paired else '; no paired interval was recorded'}."
-    )
+    ranking = f"{metric.capitalize()} on held-out problems: {shown}"
+    if not pairs:
+        return [f"{ranking}; no paired interval was recorded."]
+    leads = [p for p in pairs if {p.a, p.b} == {c.arm for c in best[:2]} and p.metric == metric]
+    return [f"{ranking}.", *(lead_sentence(p) for p in leads)]
+
+
+def lead_sentence(pair: Comparison) -> str:
+    """Two arms on the same problems, and whether the difference can be believed."""
+    unsettled = "" if pair.settled else ", which holds zero: not settled"
+    change = f"{points(pair.mean)} points, 95% interval {interval_words(pair)}"
+    return f"On the same problems {pair.a} − {pair.b} is {change}{unsettled}."
 
 
 def unfinished_sentence(arms: list[Arm]) -> str:

@@ -7,7 +7,7 @@ is also what its ladder made it, so the ladder's config counts as well. A run wi
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from rung.report_bands import over_seeds
 from rung.report_data import Row, RunRecord, Training, arm_name
 from rung.report_evaluation import comparisons, measurements
+from rung.report_pairs import Pair, differences, earned
 
 ASIDE = {"seed", "folder", "resume", "overwrite", "threads", "save_every", "trackers"}  # what makes no other arm
 
@@ -159,10 +160,13 @@ def _arm(name: str, group: list[tuple[RunRecord, Training]]) -> Arm:
     return Arm(name, [run.rows for _, run in group], seeds, folders, settings)
 
 
-def _evaluation(records: Sequence[RunRecord], rename: Any) -> Row:
-    """The evaluations of several records as one: an arm that has several is its mean over them (``over_seeds``)."""
+def _evaluation(records: Sequence[RunRecord], rename: Callable[[RunRecord, str], str]) -> Row:
+    """The evaluations of several records as one: an arm that has several is its mean over them (``over_seeds``).
+
+    Differences are paired by problem (``report_pairs``) where all the evaluations recorded them.
+    """
     cells: dict[str, dict[str, list[Row]]] = {}
-    pairs: dict[tuple[str, str, str], list[Row]] = {}
+    pairs: dict[Pair, list[Row]] = {}
     for record in records:
         for cell in measurements(record.evaluation):
             found = {"mean": cell.mean, "low": cell.low, "high": cell.high}
@@ -173,9 +177,11 @@ def _evaluation(records: Sequence[RunRecord], rename: Any) -> Row:
     arms = [
         {"name": name} | {metric: _mean(found) for metric, found in metrics.items()} for name, metrics in cells.items()
     ]
-    paired = [
-        {"a": a, "b": b, "metric": metric} | _mean(found, range_of_two=False) for (a, b, metric), found in pairs.items()
-    ]
+    apart = {pair: _mean(found, range_of_two=False) for pair, found in pairs.items()}
+    if all(record.outcomes for record in records if record.evaluation):
+        repeated = [pair for pair, found in pairs.items() if len(found) > 1]
+        apart |= differences([run for record in records for run in earned(record, rename)], repeated)
+    paired = [{"a": a, "b": b, "metric": metric} | row for (a, b, metric), row in apart.items()]
     return {"arms": arms, "paired": paired} if arms else {}
 
 

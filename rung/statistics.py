@@ -181,6 +181,23 @@ def mean_interval_over_seeds(values: ArrayLike, level: float = 0.95) -> Interval
     return Interval(mean, mean - half, mean + half)
 
 
+def interval_over_seeds_and_problems(values: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of values (S, P), S > 1 independent runs on the same P > 1 problems, with an interval for other runs on
+    other problems: mean ± t √(s²_S / S + s²_P / P), s_S over the means of runs and s_P over those of problems.
+
+    What belongs to neither alone is counted in both, so the interval is rather too wide (two-way clustering, Cameron,
+    Gelbach & Miller 2011, without their third term). t has Satterthwaite's (1946) degrees of freedom, rounded down.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    parts = [float(data.mean(axis).var(ddof=1)) / data.shape[1 - axis] for axis in (0, 1)]
+    mean, variance = float(data.mean()), sum(parts)
+    if variance == 0:
+        return Interval(mean, mean, mean)
+    degrees = variance**2 / sum(part**2 / (data.shape[1 - axis] - 1) for axis, part in enumerate(parts))
+    half = student_t_quantile((1 + level) / 2, int(degrees + 1e-9)) * math.sqrt(variance)
+    return Interval(mean, mean - half, mean + half)
+
+
 def student_t_quantile(probability: float, degrees: int) -> float:
     """t with P(T <= t) = probability > 1/2, T Student with a whole number of degrees of freedom.
 

@@ -105,6 +105,20 @@ def test_the_summary_by_hand(runs: Path, tmp_path: Path) -> None:
     assert pair["mean"] == pytest.approx(np.mean(greedy["two"]) - np.mean(greedy["one"]))
 
 
+def test_the_outcomes_of_problems_are_what_the_summary_is_the_mean_of(runs: Path, tmp_path: Path) -> None:
+    asked = config(runs, tmp_path / "eval")
+    summary, rows = evaluate(asked), read_lines(tmp_path / "eval/outcomes.jsonl")
+    assert [row["question"] for row in rows] == [
+        e.problem.question for e in load_problems(PROBLEMS, "test", 50, stream=9)
+    ]
+    for place, arm in enumerate(summary["arms"]):
+        earned = [row["arms"][place] for row in rows]
+        assert {row["name"] for row in earned} == {arm["name"]}
+        assert np.mean([row["greedy"] for row in earned]) == pytest.approx(arm["greedy"]["mean"])
+        for metric in ("pass@k", "majority@k", "best_of_n"):
+            assert np.mean([row[metric][str(K)] for row in earned]) == pytest.approx(arm[metric][str(K)]["mean"])
+
+
 def test_the_samples_say_what_the_summary_counts(runs: Path, tmp_path: Path) -> None:
     summary = evaluate(config(runs, tmp_path / "eval"))
     rows = read_lines(tmp_path / "eval/samples.jsonl")

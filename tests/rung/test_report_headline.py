@@ -8,7 +8,9 @@ from rung.report_study import Arm, Study
 
 
 def record(evaluation: dict[str, Any], arms: list[Arm] | None = None) -> Study:
-    return Study([RunRecord("r", "", "", "", {}, [], {}, [], {}, {}, [], evaluation, [])], arms or [], evaluation, [])
+    return Study(
+        [RunRecord("r", "", "", "", {}, [], {}, [], {}, {}, [], evaluation, [], [])], arms or [], evaluation, []
+    )
 
 
 def arm(name: str, *runs: list[dict[str, Any]]) -> Arm:
@@ -77,6 +79,18 @@ def test_a_difference_without_an_interval_is_no_result() -> None:
     assert headline(record({"arms": ARMS, "paired": [bare]})) == [
         "Greedy on held-out problems: process 53.0%, outcome 50.0%, sft 41.2%; no paired interval was recorded."
     ]
+
+
+def test_the_lead_of_the_best_over_the_next_is_told() -> None:
+    arms = [{"name": name, "greedy": mean} for name, mean in (("ppo (a)", 0.5), ("ppo (b)", 0.6), ("sft", 0.1))]
+    assert headline(record({"arms": arms, "paired": [pair("ppo (b)", "ppo (a)", 0.1, 0.02, 0.18)]})) == [
+        "Greedy on held-out problems: ppo (b) 60.0%, ppo (a) 50.0%, sft 10.0%.",
+        "On the same problems ppo (b) − ppo (a) is +10.0 points, 95% interval 2.0 to 18.0.",
+    ]
+    unsettled = pair("ppo (b)", "ppo (a)", 0.1, -0.02, 0.22)
+    assert headline(record({"arms": arms, "paired": [unsettled]}))[1].endswith(
+        "−2.0 to 22.0, which holds zero: not settled."
+    )
 
 
 def test_an_unfinished_run_says_so() -> None:

@@ -119,6 +119,32 @@ def test_interval_over_seeds_by_hand() -> None:
     assert statistics.mean_interval_over_seeds([0.4]) == statistics.Interval(0.4, -math.inf, math.inf)
 
 
+def test_interval_over_seeds_and_problems_by_hand() -> None:
+    # runs 0.5, 1.5, 4: s² 3.25, over 3; problems 1, 3: s² 2, over 2; t(.975) at (25/12)² / ((13/12)²/2 + 1²/1) = 2.7
+    interval = statistics.interval_over_seeds_and_problems([[0, 1], [1, 2], [2, 6]])
+    half = 4.3026527 * math.sqrt(3.25 / 3 + 2 / 2)
+    assert (interval.mean, interval.high) == (2.0, pytest.approx(2 + half, abs=1e-6))
+
+
+def test_without_a_spread_of_problems_the_interval_is_that_over_seeds() -> None:
+    values = np.array([[0.1], [0.4], [0.2], [0.7]]).repeat(5, axis=1)
+    alone = statistics.mean_interval_over_seeds(values[:, 0])
+    both = statistics.interval_over_seeds_and_problems(values)
+    assert (both.low, both.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
+    assert statistics.interval_over_seeds_and_problems(np.ones((3, 4))) == statistics.Interval(1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("seeds", "runs", "problems"), [(3, 0.0, 0.5), (3, 0.05, 0.2), (5, 0.1, 0.2)])
+def test_the_interval_holds_the_truth_of_new_runs_on_new_problems(seeds: int, runs: float, problems: float) -> None:
+    draw = np.random.default_rng(0).normal
+    shapes = ((runs, (seeds, 1)), (problems, (1, 100)), (0.4, (seeds, 100)))
+    intervals = [
+        statistics.interval_over_seeds_and_problems(sum(draw(0, size, shape) for size, shape in shapes))
+        for _ in range(300)
+    ]
+    assert np.mean([i.low < 0 < i.high for i in intervals]) > 0.92  # over seeds alone it is 0.80 in the first case
+
+
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 30, 101])
 @pytest.mark.parametrize("probability", [0.75, 0.95, 0.975, 0.9995])
 def test_student_t_quantile_is_scipys(degrees: int, probability: float) -> None:

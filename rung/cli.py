@@ -69,17 +69,17 @@ VERBS = {
         "rung.contamination:ContaminationConfig",
         argument="train test",
     ),
-    "search": Verb("solve problems by a policy that a PRM guides", "rung.search:main", "rung.search:GuidedConfig"),
+    "eval sycophancy": Verb(
+        "how often a wrong opinion sways a policy", "rung.sycophancy:main", "rung.sycophancy:SycophancyConfig"
+    ),
+    "eval bon": Verb("a PRM on picking among samples", "rung.evaluate_bon:main", "rung.evaluate_bon:BonConfig"),
     "compare": Verb(
         "two evaluations: what changed, which problems flipped",
         "rung.compare:main",
         "rung.compare:CompareConfig",
         argument="a b",
     ),
-    "eval sycophancy": Verb(
-        "how often a wrong opinion sways a policy", "rung.sycophancy:main", "rung.sycophancy:SycophancyConfig"
-    ),
-    "eval bon": Verb("a PRM on picking among samples", "rung.evaluate_bon:main", "rung.evaluate_bon:BonConfig"),
+    "search": Verb("solve problems by a policy that a PRM guides", "rung.search:main", "rung.search:GuidedConfig"),
     "rerank": Verb(
         "order candidate solutions by a PRM", "rung.rerank:main", "rung.rerank:RerankConfig", argument="file"
     ),

@@ -72,6 +72,8 @@ def evaluate_math(config: MathConfig) -> dict[str, Any]:
     """
     if not config.greedy and not config.samples:
         raise UserError("greedy=false and samples=0: nothing to do; give one of them")
+    if config.sampling.n > 1:
+        raise UserError(f"sampling.n={config.sampling.n} draws nothing here: samples={config.sampling.n} is the key")
     prompt = find_prompt(config.prompt)
     batches = [
         (name, problems[start : start + config.batch_problems])

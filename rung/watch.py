@@ -67,17 +67,25 @@ def done(run: Path) -> bool:
 
 
 def screen(config: WatchConfig, newest_first: bool = False) -> "RenderableType":
-    """A table for each run. A live view is cut at the terminal's last line, so there the newest stands first."""
+    """A table for each run. A live view is cut at the terminal's last line, so there the newest stands first.
+
+    Raises UserError for a metric that none of the runs has.
+    """
     from rich.console import Group
 
-    runs = find_runs(config.folder)
-    return Group(*(table(run, config) for run in (runs[::-1] if newest_first else runs)))
+    runs = {run: read_metrics(run) for run in find_runs(config.folder)}
+    there = dict.fromkeys(name for rows in runs.values() for name in numbers(rows))
+    missing = [name for name in config.metrics if name not in there]
+    if missing:
+        raise UserError(f"no metric {missing[0]!r} in {config.folder}; there are {', '.join(there)}")
+    shown = list(runs.items())
+    return Group(*(table(run, rows, config) for run, rows in (shown[::-1] if newest_first else shown)))
 
 
-def table(run: Path, config: WatchConfig) -> "RenderableType":
+def table(run: Path, rows: Sequence[dict[str, Any]], config: WatchConfig) -> "RenderableType":
     from rich.table import Table
 
-    rows, times = read_metrics(run), read_timing(run)
+    times = read_timing(run)
     state = "done" if done(run) else f"last step {ago(time.time() - (run / 'metrics.jsonl').stat().st_mtime)} ago"
     step = rows[-1]["step"] + 1 if rows else 0
     pace = f", {sum(t['total'] for t in times[-10:]) / len(times[-10:]):.2f} s a step" if times else ""
@@ -91,12 +99,16 @@ def table(run: Path, config: WatchConfig) -> "RenderableType":
 
 
 def chosen(rows: Sequence[dict[str, Any]], config: WatchConfig) -> list[str]:
-    """The metrics to show. Raises UserError for one that the run does not have."""
-    there = dict.fromkeys(name for row in rows for name, value in row.items() if _is_number(value) and name != "step")
-    missing = [name for name in config.metrics if name not in there]
-    if missing:
-        raise UserError(f"no metric {missing[0]!r} in this run; it has {', '.join(there)}")
-    return list(config.metrics) or [n for n in FIRST if n in there] + [n for n in there if n not in FIRST]
+    """The metrics to show of a run, of those that it has."""
+    there = numbers(rows)
+    if config.metrics:
+        return [name for name in config.metrics if name in there]
+    return [name for name in FIRST if name in there] + [name for name in there if name not in FIRST]
+
+
+def numbers(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The metrics of a run, in the order in which it first logged them."""
+    return list(dict.fromkeys(k for row in rows for k, value in row.items() if _is_number(value) and k != "step"))
 
 
 def ago(seconds: float) -> str:

@@ -182,6 +182,8 @@ def test_an_answer_ends_where_a_prompt_says(done: MathConfig, tmp_path: Path) ->
 
 
 def test_nothing_to_do_is_one_line(config: MathConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="samples=8 is the key"):
+        evaluate_math(replace(config, sampling=replace(config.sampling, n=8)))
     with pytest.raises(UserError, match="nothing to do"):
         main(replace(config, folder=tmp_path, greedy=False, samples=0))
 

@@ -70,7 +70,17 @@ def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "holds no run" in capsys.readouterr().err
     write(tmp_path, 2)
     assert main(["watch", str(tmp_path), "once=true", "metrics=[nope]"]) == 2
-    assert "it has zeta, accuracy" in capsys.readouterr().err
+    assert "there are zeta, accuracy" in capsys.readouterr().err
+
+
+def test_a_metric_that_one_stage_has_is_shown_of_that_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "ppo", 2)
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft/metrics.jsonl").write_text('{"step": 0, "loss": 2.5}\n')
+    assert main(["watch", str(tmp_path), "once=true", "metrics=[loss]"]) == 0
+    out = capsys.readouterr().out
+    assert "2.5" in out
+    assert "accuracy" not in out
 
 
 def test_it_follows_a_run_until_its_end(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def main() -> None:
     for lengths in arguments.lengths:
         with tempfile.TemporaryDirectory() as folder:
             prepare(arguments, lengths, Path(folder))
-            compare(arguments, lengths, Path(folder))
+            compare(arguments, Path(folder))
 
 
 def prepare(arguments: argparse.Namespace, lengths: str, folder: Path) -> None:
@@ -101,7 +101,7 @@ def count(prompts: list[int], lengths: list[int], n: int, algorithm: str) -> Non
         )
 
 
-def compare(arguments: argparse.Namespace, lengths: str, folder: Path) -> None:
+def compare(arguments: argparse.Namespace, folder: Path) -> None:
     """Let the sides take turns and print the medians."""
     sides = {"Rung": sys.executable} | ({"TRL": arguments.trl_python} if arguments.trl_python else {})
     workers = {

@@ -337,8 +337,5 @@ def _formulas(text: str) -> list[_Finding]:
     return found
 
 
-_NOT_NUMBERS = frozenset({"list", "group", "matrix", "text", "unit", "pm", "chain", "ratio", "clock", "base", "big"})
-
-
 def _decimal(text: str) -> bool:
     return re.search(r"\d\.\d", text) is not None

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lm.chat import MANNERS
 from lm.checkpoint import write_lines
@@ -18,7 +18,7 @@ from lm.run import MAY_CHANGE, Run
 from lm.torch_setup import prepare_torch
 from prm.consensus import Keep
 from prm.judge import JUDGE, JudgeConfig, judge_labels
-from prm.label_files import GIVEN, Which, part_path, write_up
+from prm.label_files import GIVEN, Which, check_asked, part_path, write_up
 from prm.labelling import MONTE_CARLO, SYMBOLIC, Cost, monte_carlo_labels, symbolic_labels
 from prm.omega import OMEGA, omega_labels
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
@@ -105,6 +105,7 @@ def label(config: LabelConfig) -> None:
         overwrite=config.overwrite,
         may_change=_MAY_CHANGE,
     )
+    _compare(config, batches)
     server = None
     if JUDGE in config.labellers and config.judge.start:
         server = start_server(config.engine, config.judge.model, dtype=config.dtype, batch=config.judge.concurrency)
@@ -150,6 +151,17 @@ def _batches(config: LabelConfig) -> list[_Batch]:
             cut = slice(start, start + size)
             batches.append(_Batch(which, labellers, problems[cut], given[cut]))
     return batches
+
+
+def _compare(config: LabelConfig, batches: Sequence[_Batch]) -> None:
+    """UserError where the run in the folder was of other problems or solutions."""
+    asked: dict[Which, list[Any]] = {"train": [], "test": []}
+    for batch in batches:
+        asked[batch.which] += [asdict(problem) for problem in batch.problems]
+        asked[batch.which] += [item.to_json() for item in batch.given]
+    of_problems = str(config.problems.source)
+    sources = {"train": config.solutions or of_problems, "test": config.test_solutions or of_problems}
+    check_asked(config.folder, asked, sources, resume=config.resume)
 
 
 def _to_label(config: LabelConfig, which: Which) -> tuple[tuple[Problem, ...], tuple[LabeledSolution, ...]]:

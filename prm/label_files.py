@@ -1,5 +1,7 @@
 """What ``rung label`` leaves: the parts of its batches, joined into label files, and the summary of it all."""
 
+import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lm.checkpoint import write_atomic, write_json
+from lm.errors import UserError
 from lm.run import read_metrics, read_timing
 from prm.consensus import Keep, agreement, mix, verdicts
 from prm.labelled_data import up_to_first_error
@@ -17,6 +20,26 @@ from prm.scores import LabeledSolution, read_labeled, write_labeled
 Which = Literal["train", "test"]
 GIVEN = "given"
 EXTRAS = ("omega_more", "omega_states")  # solutions that OmegaPRM searched beyond those asked for; its tree's states
+
+
+def check_asked(
+    folder: Path, asked: Mapping[Which, Sequence[Any]], sources: Mapping[Which, str], *, resume: bool
+) -> None:
+    """Remember in the run folder what there is to label, JSON-able, a split; on ``resume``, that it is still the same.
+
+    Raises UserError naming the split's source where that was edited in between: some batches would be labelled as they
+    were and others as they are.
+    """
+    found = {which: hashlib.sha256(json.dumps(rows).encode()).hexdigest() for which, rows in asked.items()}
+    path = folder / "asked.json"
+    began = json.loads(path.read_text(encoding="utf-8")) if resume and path.exists() else found
+    for which, digest in found.items():
+        if began.get(which) != digest:
+            raise UserError(
+                f"{sources[which]} has changed since the run in {folder} began, which would go on with other text than "
+                "it has labelled; overwrite=true starts afresh, or choose another folder"
+            )
+    write_json(path, found)
 
 
 def part_path(folder: Path, step: int, name: str) -> Path:

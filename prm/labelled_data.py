@@ -2,6 +2,7 @@
 
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,7 +55,8 @@ def load_labelled(
     if not train:
         raise UserError(f"data.train {', '.join(data.train)}: too few problems to split into training and validation")
     held_out = [item for item in items if item.solution.problem.question in kept]
-    tests = {_name(path): found for path in data.test if (found := _labelled(_read(path, data, "evaluate"), path))}
+    named = zip(short_names(data.test), data.test, strict=True)
+    tests = {name: found for name, path in named if (found := _labelled(_read(path, data, "evaluate"), path))}
     if data.test and not tests:
         raise UserError(f"data.test {', '.join(data.test)}: no labelled solution to test on; give other labels")
     if data.after_error == "drop":
@@ -79,8 +81,13 @@ def up_to_first_error(item: LabeledSolution) -> LabeledSolution:
     return LabeledSolution(item.solution, item.labels[: wrong + 1] + rest, item.origins[: wrong + 1] + rest)
 
 
-def _name(path: str) -> str:
-    return path.rsplit("/", 1)[-1].split(".")[0]
+def short_names(sources: Sequence[str]) -> list[str]:
+    """What each file or data set is called in a report: the beginning of its last part, or all of it where two agree.
+
+    ["a/math_dev.jsonl.gz", "gsm8k.jsonl"] are "math_dev" and "gsm8k".
+    """
+    short = [source.rsplit("/", 1)[-1].split(".")[0] for source in sources]
+    return [name if short.count(name) == 1 else source for name, source in zip(short, sources, strict=True)]
 
 
 def _read(source: str, data: StepData, purpose: Literal["train", "evaluate"]) -> list[LabeledSolution]:

@@ -14,7 +14,8 @@ from prm.scorer import Scorer, StepPRM
 from prm.symbolic import SymbolicPRM
 
 Backend = Literal["transformers", "vllm"]
-SETTINGS = "rung_prm"  # in config.json: {"format", "temperature", "prompt"}, and of an implicit PRM "reference", "beta"
+# In config.json: {"format", "temperature", "threshold", "prompt"}, and of an implicit PRM "reference" and "beta".
+SETTINGS = "rung_prm"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,18 @@ def load_as(reading: Reading, name: str, dtype: DType, tokens: int, prompt: str 
         return first
     others = [load(other, dtype, tokens) for other in reading.also]
     return Ensemble((first, *others), reading.combine, reading.caution)
+
+
+def kept_threshold(reading: Reading, name: str) -> float | None:
+    """The threshold that training chose and left with the model at ``name``: a step below it is called wrong.
+
+    None where there is none, and of an ensemble, unless it takes the least score and one member alone keeps one: a
+    mean of scores is on no member's scale, but below a threshold the least is where that member is.
+    """
+    models = [n for n in (name, *reading.also) if n != SYMBOLIC]
+    kept = [found for n in models if (found := (read_config(n).get(SETTINGS) or {}).get("threshold")) is not None]
+    alone = not reading.also or (reading.combine == "min" and len(models) == 1)
+    return float(kept[0]) if kept and alone else None
 
 
 def _step_prm(name: str, form: Format, tokenizer: Any, dtype: DType, **options: Any) -> StepPRM:

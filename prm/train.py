@@ -133,6 +133,7 @@ def train(config: PRMConfig) -> None:
     said: dict[str, Any] = {
         "format": name_of(config.head),
         "temperature": temperature,
+        "threshold": threshold,
         "prompt": config.prompt,
     }
     said |= {"beta": config.beta, "reference": config.model.path} if config.head == "implicit" else {}

@@ -18,6 +18,7 @@ from lm.torch_setup import prepare_torch
 from prm.choice import answer_classes
 from prm.fields import encodable
 from prm.journal import Journal, journal_of, score_kept
+from prm.labelled_data import short_names
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
 from prm.scorer import Scorer, report_unscored
@@ -86,9 +87,9 @@ def evaluate_bon(config: BonConfig) -> dict[str, Any]:
         journal = journal_of(kept, config.reading, config.prm, config.dtype, config.prompt, resume=config.resume)
         pools = _scored(pools, rows, prm, journal, config)
     files = {
-        Path(path).name.split(".")[0]: report_pools(pools[path], config.ties, config.seed)
+        name: report_pools(pools[path], config.ties, config.seed)
         | {"undecided": sum(s.get("correct") is None for row in rows[path] for s in row["samples"])}
-        for path in config.files
+        for name, path in zip(short_names(config.files), config.files, strict=True)
     }
     summary = {"files": files, "ties": config.ties}
     config.folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,8 @@ from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.bootstrap import bootstrap_statistic
 from prm.journal import Journal, journal_of, score_kept
-from prm.loading import Reading, load_as
+from prm.labelled_data import short_names
+from prm.loading import Reading, kept_threshold, load_as
 from prm.metrics import (
     auc,
     best_threshold,
@@ -61,8 +62,12 @@ class StepsConfig:
 class ProcessBenchConfig(StepsConfig):
     """The first wrong step of a solution: F1 of ProcessBench, unweighted over the subsets."""
 
-    threshold: float | None = key(
-        0.5, "below it a step is called wrong; null: the best on the first file, as the paper chose it on GSM8K", low=0
+    threshold: float | str | None = key(
+        None,
+        "below it a step is called wrong; null: what training chose on its held-out problems and left with the model, "
+        "else 0.5; tune:SUBSET, such as tune:gsm8k: the best on that subset (as the paper has it), which the average "
+        "then leaves out",
+        low=0,
     )
 
 
@@ -81,15 +86,15 @@ BASE_RATE_ERROR = 0.0  # of saying the share of right steps, which takes the lab
 
 def processbench(config: ProcessBenchConfig) -> None:
     """Evaluate, write ``folder/summary.json`` and ``reliability.html``, print a table."""
+    tuned = tuned_subset(config)
     subsets = score_files(config)
-    threshold = config.threshold
-    if threshold is None:
-        first = [(item, s) for item, s in next(iter(subsets.values())) if isinstance(s, StepScores)]
-        threshold = best_threshold([s.probabilities for _, s in first], [item.first_error() for item, _ in first])
+    threshold, origin = pick_threshold(config, subsets, tuned)
     reports = {name: report_first_errors(scored, threshold, config) for name, scored in subsets.items()}
-    average = average_f1(list(subsets.values()), threshold, config)
-    write_up(config, {"threshold": threshold, "average_f1": asdict(average), "subsets": reports}, subsets)
-    print(f"threshold {threshold:.3f}" + (" (chosen on the first file)" if config.threshold is None else ""))
+    averaged = [name for name in subsets if name != tuned]
+    average = average_f1([subsets[name] for name in averaged], threshold, config)
+    summary = {"threshold": threshold, "threshold_origin": origin, "average_f1": asdict(average), "averaged": averaged}
+    write_up(config, summary | {"subsets": reports}, subsets)
+    print(f"threshold {threshold:.3f}, {origin}")
     print(f"  {'subset':<22}{'error':>8}{'right':>8}{'F1':>22}{'AUC':>8}{'ECE':>8}")
     for name, report in reports.items():
         for who, r in ((name, report), ("  constant", report["constant"]), ("  coin toss", report["coin_toss"])):
@@ -97,7 +102,7 @@ def processbench(config: ProcessBenchConfig) -> None:
                 f"  {who:<22}{_cell(r['error_accuracy']):>8}{_cell(r['correct_accuracy']):>8}{_cell(r['f1']):>22}"
                 f"{_number(r['auc']):>8}{_number(r['calibration_error']):>8}"
             )
-    blind = [float(np.mean([r[who]["f1"] for r in reports.values()])) for who in ("constant", "coin_toss")]
+    blind = [float(np.mean([reports[name][who]["f1"] for name in averaged])) for who in ("constant", "coin_toss")]
     for who, f1 in (("average", asdict(average)), ("  constant", blind[0]), ("  coin toss", blind[1])):
         print(f"  {who:<22}{'':16}{_cell(f1):>22}")
 
@@ -120,11 +125,38 @@ def prmbench(config: PRMBenchConfig) -> None:
             )
 
 
+def tuned_subset(config: ProcessBenchConfig) -> str | None:
+    """The subset that ``threshold=tune:SUBSET`` names. UserError where that is no subset, or would be the only one."""
+    if not isinstance(config.threshold, str):
+        return None
+    names = short_names(config.files)
+    how, _, subset = config.threshold.partition(":")
+    if how != "tune" or subset not in names:
+        raise UserError(
+            f"threshold={config.threshold}: give a number, null or tune:SUBSET with one of {', '.join(names)}"
+        )
+    if len(names) == 1:
+        raise UserError(f"threshold={config.threshold} leaves no subset to report on; add files, or give a number")
+    return subset
+
+
+def pick_threshold(config: ProcessBenchConfig, subsets: dict[str, Scored], tuned: str | None) -> tuple[float, str]:
+    """The threshold, and in words where it is from."""
+    if tuned is not None:
+        told = [(item, s) for item, s in subsets[tuned] if isinstance(s, StepScores)]
+        best = best_threshold([s.probabilities for _, s in told], [item.first_error() for item, _ in told])
+        return best, f"tuned on {tuned}, whose own row is therefore too good; the average leaves it out"
+    if isinstance(config.threshold, float):
+        return config.threshold, "as given"
+    kept = kept_threshold(config.reading, config.prm)
+    return (0.5, "as the model keeps none") if kept is None else (kept, "which the model's training chose")
+
+
 def score_files(config: StepsConfig) -> dict[str, Scored]:
     """{file's name: its labelled solutions with their scores}; says how many have none, UserError where none has."""
     prepare_torch(config.seed, config.threads)
     read = {}
-    for path in config.files:
+    for name, path in zip(short_names(config.files), config.files, strict=True):
         items, said = read_step_labels(
             path, purpose="evaluate", separator=config.separator, on_bad_row=config.on_bad_row
         )
@@ -132,7 +164,7 @@ def score_files(config: StepsConfig) -> dict[str, Scored]:
             # Not the first ones: ProcessBench's files begin with wrong solutions only.
             items = random.Random(config.seed).sample(items, config.limit)
         print(f"{path}: {said}")
-        read[Path(path).name.split(".")[0]] = items
+        read[name] = items
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     everything = [item.solution for items in read.values() for item in items]
     with progress("score", len(everything)) as bar:

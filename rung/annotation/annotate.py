@@ -10,9 +10,10 @@ from lm.config import key
 from lm.errors import UserError
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
-from prm.loading import load
+from prm.journal import Journal, journal_of, score_kept
+from prm.loading import Reading, load
 from prm.readers import OnBadRow, read_parsed
-from prm.scorer import score_each
+from prm.scorer import report_unscored
 from prm.scores import Aggregation
 from rung.annotation.export import Merge, Neutral, export
 from rung.annotation.store import Store
@@ -64,6 +65,8 @@ def main(config: AnnotateConfig) -> None:
         store = Store(config.database)
         if tasks is not None:
             store.add(tasks)
+        if tasks is not None and config.prm is not None:
+            kept_scores(config.database, config.prm).close()
         app = build_app(
             store,
             overlap=config.overlap,
@@ -89,7 +92,7 @@ def read_tasks(config: AnnotateConfig) -> list[Task]:
 
     candidates = [candidate for row in read_parsed(config.file, parse, config.on_bad_row) for candidate in row]
     if config.prm is not None:
-        candidates = score(candidates, config.prm, config.aggregate)
+        candidates = score(candidates, config.prm, config.aggregate, kept_scores(config.database, config.prm))
     tasks = make_tasks(candidates, config.kind, config.order, config.ranked, config.seed)
     if not tasks:
         needed = "two solutions of one question" if config.kind == "ranking" else "a solution with steps"
@@ -97,11 +100,20 @@ def read_tasks(config: AnnotateConfig) -> list[Task]:
     return tasks
 
 
-def score(candidates: list[Candidate], name: str, aggregate: Aggregation) -> list[Candidate]:
+def kept_scores(database: Path, name: str) -> Journal:
+    """The reward model's scores until they are in the database, beside it: the same command goes on after a kill."""
+    path = database.with_name(database.name + ".scores")
+    return journal_of(path, Reading(), name, "float32", None, resume=True)
+
+
+def score(candidates: list[Candidate], name: str, aggregate: Aggregation, journal: Journal) -> list[Candidate]:
     """The candidates, those without a score scored by the reward model at ``name``."""
+    missing = [c.solution for c in candidates if c.score is None]
+    if not missing:
+        return candidates
     prepare_torch(0, None)
-    missing = [c for c in candidates if c.score is None]
     with progress("score", len(missing)) as bar:
-        found = score_each(load(name), [c.solution for c in missing], bar.advance)
+        found = score_kept(load(name), missing, journal, bar.advance)
+    report_unscored(found)
     scores = iter([None if isinstance(s, str) else s.aggregate(aggregate) for s in found])
     return [c if c.score is not None else replace(c, score=next(scores)) for c in candidates]

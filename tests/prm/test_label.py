@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,30 @@ def test_a_killed_run_loses_the_batch_in_flight_and_no_more(policy: str, tmp_pat
     assert {name: (broken / "parts" / name).stat().st_mtime_ns for name in kept} == kept
     for name in ("train.omega.jsonl", "train.omega_states.jsonl", "summary.json", "metrics.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("edited", ["solutions", "problems"])
+def test_a_run_does_not_go_on_with_an_edited_file(edited: str, policy: str, tmp_path: Path) -> None:
+    """A run that was cut off after its first batch; then somebody mends a row, of a batch done or of one to come."""
+    file = tmp_path / "train.jsonl"
+    rows = [{"question": f"{i}+1?", "answer": str(i + 1), "text": f"{i}+1={i + 1}\n\nso {i + 1}"} for i in range(30)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"problems": ProblemsConfig(source=str(file), validation_fraction=0.3)}
+    given = source if edited == "problems" else {"solutions": str(file)}
+    asked = config(policy, tmp_path / "labels", labellers=("symbolic",), **given)
+    label(asked)
+    shutil.rmtree(asked.folder / "checkpoints")
+    before = {path.name: path.read_bytes() for path in asked.folder.iterdir() if path.is_file()}
+    label(replace(asked, resume=True))  # the same file: it goes on, to the same labels
+    assert (asked.folder / "train.symbolic.jsonl").read_bytes() == before["train.symbolic.jsonl"]
+    for place in (slice(0, 1), slice(29, 30)) if edited == "solutions" else (slice(30),):  # not all problems are drawn
+        changed = [*rows]
+        changed[place] = [row | {"answer": "7", "text": row["text"] + "\n\n7"} for row in rows[place]]
+        file.write_text("".join(json.dumps(row) + "\n" for row in changed))
+        with pytest.raises(UserError, match=f"{file} has changed since the run .*; overwrite=true starts afresh"):
+            label(replace(asked, resume=True))
+    label(replace(asked, overwrite=True))
+    assert (asked.folder / "asked.json").read_bytes() != before["asked.json"]
 
 
 def test_a_file_s_solutions_judged_compared_and_mixed(tmp_path: Path) -> None:

@@ -308,7 +308,8 @@ def test_calibration_is_saved_with_the_model(tmp_path: Path) -> None:
     summary = json.loads((asked.folder / "summary.json").read_text())
     assert summary["temperature"] != 1.0
     saved = json.loads((asked.folder / "model/config.json").read_text())["rung_prm"]
-    assert saved == {"format": "rung", "temperature": summary["temperature"], "prompt": None}
+    kept = {name: summary[name] for name in ("temperature", "threshold")}
+    assert saved == {"format": "rung", "prompt": None} | kept
     model = AutoModelForTokenClassification.from_pretrained(asked.folder / "model")
     tokenizer = load_prm(str(asked.folder / "model")).tokenizer  # type: ignore[attr-defined]
     items = read_labeled(asked.data.test[0])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import Any
 
 import pytest
 from browsing import Complaints, browser, chromium
-from served import Process, serving
+from served import ROOT, Process, serving
 
+from prm.journal import BATCH
+from rung.annotation.annotate import AnnotateConfig, read_tasks
 from rung.annotation.store import Store
 
 pytest.importorskip("fastapi", reason="the serve extra is not installed")
@@ -53,6 +57,30 @@ def test_answers_of_several_people_survive_a_hard_kill(tmp_path: Path) -> None:
         server.process.kill()  # no goodbye
         server.process.wait()
     assert len(Store(database).answers()) == sum(judged)
+
+
+def test_a_hard_kill_while_the_queue_is_scored_loses_the_batch_in_flight(tmp_path: Path) -> None:
+    file, database = tmp_path / "rows.jsonl", tmp_path / "a.sqlite"
+    rows = [{"question": f"{i}?", "text": f"{i}+{i}={2 * i}\n{i}*2={2 * i + i % 2}"} for i in range(8 * BATCH)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = tmp_path / "a.sqlite.scores"
+    words = ["annotate", str(file), f"database={database}", "prm=symbolic", "port=0"]
+    with subprocess.Popen([sys.executable, "-m", "rung", *words], cwd=ROOT, stderr=-3, stdout=-3) as process:
+        while not (kept.exists() and kept.read_bytes().count(b"\n") > 1):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+    head, *batches = kept.read_text().splitlines(keepends=True)
+    assert 1 <= len(batches) < 8
+    assert '"p": [1.0, 1.0]' in batches[0]
+    kept.write_text(head + batches[0].replace("1.0", "0.75"))  # to see that it is read, not worked out again
+    tasks = read_tasks(AnnotateConfig(file=file, database=database, prm="symbolic", order="file"))
+    scores = [task.candidates[0].score for task in tasks]
+    assert scores == [0.75, 0.0] * (BATCH // 2) + [1.0, 0.0] * (7 * BATCH // 2)
+    server = Process(*words[:-1])
+    assert server.get("/api/next?annotator=Ann")[2]["task"] is not None
+    assert not kept.exists()  # in the database now
+    assert server.stop()[0] == 0
 
 
 def test_only_its_own_machine_is_served_and_a_stuck_client_does_not_keep_it(tmp_path: Path) -> None:

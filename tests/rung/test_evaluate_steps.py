@@ -1,6 +1,7 @@
 """rung eval processbench and prmbench: the numbers recomputed by hand from the scores."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import prm
 from lm.checkpoint import save_model
 from lm.models import ModelConfig, build_causal_lm
 from lm.tokenizer import train_tokenizer
+from prm.metrics import first_error, first_error_f1
 from prm.readers import read_step_labels
 from rung.cli import main
 
@@ -78,7 +80,62 @@ def test_processbench_by_hand(model: str, tmp_path: Path, capsys: pytest.Capture
     assert "<svg" in (tmp_path / "reliability.html").read_text()
     assert summary["subsets"]["one"]["coin_toss"]["calibration_error"] == 0.5
     assert summary["subsets"]["one"]["constant"]["auc"] == 0.5
-    assert capsys.readouterr().out.count("coin toss") == 3  # below each subset and the average
+    out = capsys.readouterr().out
+    assert out.count("coin toss") == 3  # below each subset and the average
+    assert "threshold 0.400, as given" in out
+
+
+def test_the_threshold_is_the_model_s_or_tuned_on_a_subset_that_then_does_not_count(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    files = [write(tmp_path / "one.jsonl", 0), write(tmp_path / "two.jsonl", 1), write(tmp_path / "other/two.jsonl", 3)]
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    settings = read_json(own / "config.json")
+    (own / "config.json").write_text(json.dumps(settings | {"rung_prm": {"threshold": 0.45}}))
+
+    def evaluated(name: str, *changes: str) -> dict:
+        words = [f"files=[{','.join(files)}]", f"folder={tmp_path / name}", "resamples=10", "threads=1", *changes]
+        assert main(["eval", "processbench", *words]) == 0
+        return read_json(tmp_path / name / "summary.json")
+
+    check = ["reading.also=[symbolic]", f"prm={own}"]
+    kept = {
+        "none": (evaluated("a", f"prm={model}"), 0.5),
+        "its own": (evaluated("b", f"prm={own}"), 0.45),
+        "the least of it and the check": (evaluated("c", *check, "reading.combine=min"), 0.45),
+        "a mean is on another scale": (evaluated("d", *check), 0.5),
+        "the user's": (evaluated("e", f"prm={own}", "threshold=0.4"), 0.4),
+    }
+    assert {name: summary["threshold"] for name, (summary, _) in kept.items()} == {n: t for n, (_, t) in kept.items()}
+    assert kept["its own"][0]["averaged"] == ["one", *files[1:]]  # two files of one name are two subsets
+
+    capsys.readouterr()
+    tuned = evaluated("f", f"prm={own}", "threshold=tune:one")
+    items, _ = read_step_labels(files[0], purpose="evaluate", separator="paragraph")
+    scores = [s.probabilities for s in prm.load(model).score([item.solution for item in items])]
+    gold = [item.first_error() for item in items]
+
+    def f1(threshold: float) -> float:
+        return first_error_f1([first_error(s, threshold) for s in scores], gold).f1
+
+    assert tuned["subsets"]["one"]["f1"]["mean"] == f1(tuned["threshold"])
+    assert f1(tuned["threshold"]) == pytest.approx(max(f1(t) for t in np.linspace(0, 1, 2001)))
+    others = [tuned["subsets"][name]["f1"]["mean"] for name in files[1:]]
+    assert tuned["average_f1"]["mean"] == pytest.approx(np.mean(others))
+    assert "tuned on one" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threshold", ["tune:three", "best", "tune:one"])
+def test_a_threshold_that_cannot_be_tuned_is_one_line(
+    threshold: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "one.jsonl", 0)
+    assert main(["eval", "processbench", f"prm={model}", f"files=[{file}]", f"threshold={threshold}"]) == 2
+    said = capsys.readouterr().err
+    assert f"threshold={threshold}" in said
+    assert said.count("\n") == 1
 
 
 def test_prmbench_by_hand(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,14 @@
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lm import processes
 from lm.optim import learning_rate, make_optimizer, optimizer_step
 from lm.run import Run
 from lm.sft import FitConfig, batch_of
 from prm.formats import Format
-from prm.forward import packed_states_at, states_at
+from prm.forward import states_at
 from prm.heads import plain_output, split_classifier, step_logits
 from prm.implicit import cumulative_rewards
 from prm.layout import Row, token_id
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LogitsOf = Callable[[Sequence[Row]], "torch.Tensor"]
+StatesOf = Callable[[Any, Sequence[Row], Sequence[int]], "torch.Tensor"]  # of a trunk, rows and some of their indices
 
 
 class Example(NamedTuple):
@@ -91,17 +92,16 @@ def trainable_logits(
     form: Format,
     tokenizer: "PreTrainedTokenizerBase",
     reference: "PreTrainedModel | None" = None,
-    packed: bool = False,
+    states_of: StatesOf = states_at,
 ) -> LogitsOf:
     """Rows to the logits (N,) at their ends, row after row, with a gradient; read as ``prm.load`` will read them.
 
-    ``packed`` runs them end to end without padding, where there is no reference.
+    ``states_of`` runs them, where there is no reference: padded, packed or as trees.
     """
     import torch
 
     if reference is not None:
         return lambda rows: torch.cat(cumulative_rewards(model, reference, rows, form.beta)).float()
-    states_of = packed_states_at if packed else states_at
     if form.head == "verdicts":
         output = plain_output(model)
         right, wrong = (token_id(tokenizer, text) for text in form.verdicts)
@@ -118,7 +118,7 @@ def classifier_logits(
     trunk: "PreTrainedModel",
     head: "torch.nn.Module",
     right: Sequence[int] = (1,),
-    states_of: Callable[..., "torch.Tensor"] = states_at,
+    states_of: StatesOf = states_at,
 ) -> LogitsOf:
     """``trainable_logits`` of a trunk and the head on it, such as a ``StepPRM`` has them."""
     return lambda rows: step_logits(head(states_of(trunk, rows, range(len(rows)))), right)

@@ -90,13 +90,13 @@ def shared_groups(rows: Sequence[Row], keys: Sequence[str]) -> list[Group]:
     groups = []
     for _, members in groupby(sorted(range(len(rows)), key=lambda i: (keys[i], len(rows[i].ids))), lambda i: keys[i]):
         group = list(members)
-        length = _common([rows[i].ids for i in group])
+        length = common_length([rows[i].ids for i in group])
         if len(group) > 1 and length >= SHORTEST_SHARED:
             groups.append((length, group))
     return groups
 
 
-def _common(ids: Sequence[list[int]]) -> int:
+def common_length(ids: Sequence[list[int]]) -> int:
     """Length of the longest common prefix: that of the least and the greatest, in dictionary order."""
     low, high = min(ids), max(ids)
     return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))

@@ -23,13 +23,15 @@ _MOST_COUNTED = 500  # steps; their conversations are encoded one by one, which 
 class Row(NamedTuple):
     """``ids`` of a solution with its prompt; ``ends`` (S,), where each step is read; the answer begins at ``start``.
 
-    ``fault`` says why there are none, where the steps cannot be told apart in the tokens.
+    ``fault`` says why there are none, where the steps cannot be told apart in the tokens. Of a tree of solutions
+    (``prm.token_trees``) ``parents`` (T,) has the place of the token before each, -1 where there is none.
     """
 
     ids: list[int]
     ends: list[int]
     start: int
     fault: str | None = None
+    parents: Sequence[int] = ()
 
 
 class _Unreadable(Exception):

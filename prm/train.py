@@ -29,8 +29,9 @@ from lm.torch_setup import prepare_torch
 from lm.trackers import Tracker
 from prm.bootstrap import bootstrap_statistic
 from prm.calibration import fit_temperature
-from prm.fit import examples_of, fit_prm, trainable_logits
+from prm.fit import StatesOf, examples_of, fit_prm, trainable_logits
 from prm.formats import FORMATS, RUNG, Format
+from prm.forward import packed_states_at, shares, states_at
 from prm.heads import split_classifier, verdict_head
 from prm.implicit import ImplicitPRM
 from prm.labelled_data import StepData, load_labelled
@@ -47,6 +48,7 @@ from prm.metrics import (
 )
 from prm.scorer import Scorer, StepPRM
 from prm.scores import LabeledSolution, StepScores
+from prm.token_trees import grown, tree_states_at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,6 +79,12 @@ class PRMConfig:
     packing: bool | None = key(
         None, "lay solutions end to end without padding, apart from each other; null: with flash_attention_2 only"
     )
+    tree_tokens: int = key(
+        0,
+        "learn from solutions of one problem as trees of at most so many tokens, in which what they begin with alike "
+        "is run once; fit.batch counts trees. For PRM800K and its like; 0: each solution by itself",
+        low=0,
+    )
     fit: FitConfig = part(FitConfig)
     eval_every: int = key(0, "steps between evaluations on the validation problems, into metrics.jsonl; 0: none", low=0)
     calibrate: bool = key(True, "fit a temperature on the validation problems and save it with the model")
@@ -89,6 +97,10 @@ class PRMConfig:
 
 def train(config: PRMConfig) -> None:
     """Train, write ``folder/model`` and ``folder/summary.json``."""
+    if config.tree_tokens and (
+        config.head == "implicit" or config.packing or config.model.attention == "flash_attention_2"
+    ):
+        raise UserError("tree_tokens needs attention sdpa or eager, no packing, and another head than implicit")
     if config.lora.rank and config.model.path is None:
         raise UserError("lora.rank adapts a model that knows something: give model.path, or leave lora.rank at 0")
     prepare_torch(config.seed, config.threads)
@@ -116,8 +128,11 @@ def train(config: PRMConfig) -> None:
 
     held_out = readable(scorer(), held_out, "validation")
     tests = {name: kept for name, items in tests.items() if (kept := readable(scorer(), items, name))}
-    packed = config.model.attention == "flash_attention_2" if config.packing is None else config.packing
-    logits_of = trainable_logits(model, form, tokenizer, reference, packed)
+    if config.tree_tokens:
+        if not shares(model.base_model, rows):
+            raise UserError("tree_tokens: the model attends to a window shorter than the solutions; leave it at 0")
+        examples = grown(examples, config.tree_tokens)
+    logits_of = trainable_logits(model, form, tokenizer, reference, _states_of(config))
     fit_prm(
         run, model, logits_of, examples, config.fit, config.seed,
         lambda: validation_metrics(scorer(), held_out, config.seed), config.eval_every,
@@ -139,6 +154,14 @@ def train(config: PRMConfig) -> None:
     said |= {"beta": config.beta, "reference": config.model.path} if config.head == "implicit" else {}
     setattr(model.config, SETTINGS, said)  # in config.json, so that a model never lies there without it
     run.finish(model=(model, tokenizer))
+
+
+def _states_of(config: PRMConfig) -> StatesOf:
+    """How the rows of a micro-batch are laid out for the trunk."""
+    if config.tree_tokens:
+        return tree_states_at
+    packed = config.model.attention == "flash_attention_2" if config.packing is None else config.packing
+    return packed_states_at if packed else states_at
 
 
 def readable(prm: Scorer, items: Sequence[LabeledSolution], name: str) -> list[LabeledSolution]:

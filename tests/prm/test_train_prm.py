@@ -20,6 +20,7 @@ from lm.run import read_metrics
 from lm.sft import FitConfig
 from prm.fit import Example, balanced, examples_of, step_loss, trainable_logits
 from prm.formats import FORMATS, RUNG
+from prm.forward import packed_states_at, states_at
 from prm.heads import split_classifier
 from prm.labelled_data import StepData
 from prm.layout import Row
@@ -182,7 +183,7 @@ def test_packed_solutions_do_not_see_each_other(head: str, tokenizer: PreTrained
         examples.append(Example(Row(ids, ends, 0), [rng.random() for _ in ends], [1.0] * len(ends)))
     found = []
     for packed in (False, True):
-        logits_of = trainable_logits(model, form, tokenizer, packed=packed)
+        logits_of = trainable_logits(model, form, tokenizer, states_of=packed_states_at if packed else states_at)
         model.zero_grad()
         loss = step_loss(logits_of, examples)
         loss.backward()
@@ -198,6 +199,29 @@ def test_packing_by_config_gives_the_same_losses(tmp_path: Path) -> None:
         train(replace(asked, packing=packing))
         losses.append([row["loss"] for row in read_metrics(asked.folder)])
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_paths_as_trees_give_the_same_losses(tmp_path: Path) -> None:
+    """The beginnings of ten solutions, each rated at its end; a batch is all that is learnt from, so ten trees."""
+    paths, losses = [], []
+    for item in learnable(11, 0):
+        lines = item.solution.text.split("\n")
+        for k in (1, 2, 3):
+            labels = (*[None] * (k - 1), item.labels[k - 1])
+            part = solution("\n".join(lines[:k]), item.solution.problem)
+            paths.append(LabeledSolution(part, labels, tuple(None if y is None else "x" for y in labels)))
+    for name, tokens, batch in (("each", 0, 30), ("trees", 64, 10)):
+        asked = config(tmp_path / name, paths, learnable(5, 1), steps=4, batch=batch)
+        train(replace(asked, tree_tokens=tokens, data=replace(asked.data, validation_fraction=0.05)))
+        losses.append([row["loss"] for row in read_metrics(asked.folder)])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"packing": True}, {"head": "implicit"}])
+def test_what_cannot_be_a_tree_is_one_line(change: dict, tmp_path: Path) -> None:
+    asked = config(tmp_path, learnable(5, 0), learnable(5, 1))
+    with pytest.raises(UserError, match="tree_tokens needs attention sdpa or eager"):
+        train(replace(asked, tree_tokens=100, **change))
 
 
 def test_unlabelled_steps_count_nowhere(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,7 +1,10 @@
 """Reading one field of a row that somebody else wrote: the value, or a ValueError that names field and fault."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+from verifiers.solution import Problem, Solution
+from verifiers.split import join_steps, split_steps, steps_at
 
 Row = Mapping[str, Any]
 
@@ -75,3 +78,39 @@ def identity(row: Row, name: str, absent: str) -> str:
     """What names a row: text or a whole number, or else ``absent``."""
     value = row.get(name)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(row, name, absent)
+
+
+def solution_in(row: Row, problem: Problem, separator: Literal["line", "paragraph"]) -> Solution:
+    """The solution in a row's "text", its "steps", or both.
+
+    A text alone is cut at the ``separator``; steps alone, a list of texts, are joined by it. Both together say where
+    the text is cut: at the steps' texts, or at spans [start, end] or {"start", "end"}. ValueError for anything else.
+    """
+    whole, steps = row.get("text"), row.get("steps")
+    if isinstance(whole, str):
+        encodable(whole, '"text"')
+    if isinstance(whole, str) and not steps:
+        return Solution(problem, whole, split_steps(whole, separator))
+    if not isinstance(steps, list):
+        raise ValueError('neither a "text" nor a list of "steps"')
+    if all(isinstance(step, str) for step in steps):
+        if not isinstance(whole, str):
+            encodable("".join(steps), '"steps"')
+            return Solution(problem, *join_steps(steps, separator))
+        return Solution(problem, whole, steps_at(whole, _spans_of(steps, whole)))
+    if not isinstance(whole, str):
+        raise ValueError('"steps" must be texts, or spans of a "text": [start, end] or {"start", "end"}')
+    spans = [[s.get("start"), s.get("end")] if isinstance(s, Mapping) else s for s in steps]
+    return Solution(problem, whole, steps_at(whole, spans))
+
+
+def _spans_of(steps: Sequence[str], whole: str) -> list[list[int]]:
+    """Where the steps' texts stand in the whole, one after the other."""
+    spans, reached = [], 0
+    for index, step in enumerate(steps):
+        start = whole.find(step.strip(), reached)
+        if start < 0 or not step.strip():
+            raise ValueError(f"step {index} is not in the text behind the one before; give the text or the steps alone")
+        reached = start + len(step.strip())
+        spans.append([start, reached])
+    return spans

@@ -11,14 +11,13 @@ from lm.config import REQUIRED, key, part
 from lm.models import DType
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
-from prm.fields import encodable
+from prm.fields import encodable, solution_in
 from prm.journal import Journal, journal_of, score_kept
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
 from prm.scorer import report_unscored, stop_at_complaint
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
-from verifiers.split import join_steps, split_steps, steps_at
 
 Separator = Literal["line", "paragraph"]
 Unscorable = Literal["stop", "null"]
@@ -28,7 +27,7 @@ Unscorable = Literal["stop", "null"]
 class ScoreConfig:
     """Score the steps of solutions in a .jsonl(.gz), .json or .parquet file with a process reward model."""
 
-    file: Path = key(REQUIRED, 'rows with "question" and "text" (cut into steps), or "question" and "steps" (a list)')
+    file: Path = key(REQUIRED, 'rows with "question" and "text" (cut into steps), "steps" (a list), or both')
     out: Path | None = key(None, "where the rows go with step_scores and score added; null: standard output")
     prm: str = key("runs/prm/model", "the process reward model: folder, hub name or symbolic")
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
@@ -95,18 +94,9 @@ def write_out(config: ScoreConfig, text: str) -> None:
 
 
 def solution_of(row: Mapping[str, Any], where: str, separator: Separator) -> Solution:
-    """The solution in a row: its "text" cut into steps (at the spans in "steps", where there are any), or its "steps"
-    joined. ValueError where it holds none; ``where`` is the name of one without an id."""
-    question, text, steps = row.get("question"), row.get("text"), row.get("steps")
+    """The solution in a row, see ``prm.fields.solution_in``. ValueError where it holds none; ``where`` is the name of
+    one without an id."""
+    question = row.get("question")
     if not isinstance(question, str):
         raise ValueError('no "question" text')
-    problem = Problem(str(row.get("id", where)), question, "")
-    if isinstance(text, str):
-        spans = steps if isinstance(steps, list) and all(isinstance(step, list) for step in steps) else []
-        solution = Solution(problem, text, steps_at(text, spans) if spans else split_steps(text, separator))
-    elif isinstance(steps, list) and all(isinstance(s, str) for s in steps):
-        solution = Solution(problem, *join_steps(steps, separator))
-    else:
-        raise ValueError('neither a "text" nor a list of "steps" that are text')
-    encodable(question, '"question"'), encodable(solution.text, "the text")
-    return solution
+    return solution_in(row, Problem(str(row.get("id", where)), encodable(question, '"question"'), ""), separator)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 Row = tuple[str, Mapping[str, Any]]  # where it stands ("train.jsonl:12"), and its columns
 
+UTF_8 = "utf-8-sig"  # with or without the mark that Windows' editors put before it
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 
@@ -70,7 +71,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
     if path.suffix == ".parquet":
         yield from enumerate(_parquet(path), start=1)
     elif path.suffix == ".json":
-        rows = _loads(path.read_text(encoding="utf-8"), str(path))
+        rows = _loads(path.read_text(encoding=UTF_8), str(path))
         if isinstance(rows, DataError):
             raise rows
         if isinstance(rows, dict) and rows and all(isinstance(group, list) for group in rows.values()):
@@ -79,7 +80,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
             raise DataError(f"{path}: a .json file must hold a list of objects; for one object a line name it .jsonl")
         yield from enumerate(rows, start=1)
     else:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+        with gzip.open(path, "rt", encoding=UTF_8) if path.suffix == ".gz" else path.open(encoding=UTF_8) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, _loads(line, f"{path}:{number}")

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prm.fields import encodable
+from prm.fields import encodable, solution_in
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
-from verifiers.split import join_steps, split_steps, steps_at
+from verifiers.split import steps_at
 from verifiers.verify import verify
 
 Kind = Literal["steps", "ranking"]
@@ -86,30 +86,16 @@ def read_candidates(row: Mapping[str, Any], separator: Separator, aggregate: Agg
         return
     gold = next((str(row[name]) for name in ("answer", "gold", "gold_answer") if row.get(name) is not None), "")
     problem = Problem(str(row.get("id") or _digest(question)), question, gold)
-    solution = _solution(problem, row.get("text"), row.get("steps"), separator)
-    encodable(question + gold + solution.text, "its text")
+    encodable(question + gold, "its question")
+    solution = solution_in(row, problem, separator)
+    if blank := [i for i, step in enumerate(solution.steps) if not step.text.strip()]:
+        raise ValueError(f"step {blank[0]} is blank")
     correct = row.get("correct")
     if not isinstance(correct, bool):
         reason = verify(problem, solution.text).reason if gold else "unparsable"
         correct = {"match": True, "mismatch": False, "no answer": False}.get(reason)
     if solution.steps:
         yield Candidate(solution, _score(row, aggregate), correct)
-
-
-def _solution(problem: Problem, text: Any, steps: Any, separator: Separator) -> Solution:
-    """From a text, a list of steps, or a text with the spans of its steps, [start, end] or {"start", "end"}."""
-    if isinstance(text, str) and not isinstance(steps, list):
-        return Solution(problem, text, split_steps(text, separator))
-    if not isinstance(steps, list):
-        raise ValueError('neither a "text" nor a list of "steps"')
-    if all(isinstance(step, str) for step in steps):
-        if blank := [i for i, step in enumerate(steps) if not step.strip()]:
-            raise ValueError(f"step {blank[0]} is blank")
-        return Solution(problem, *join_steps(steps, separator))
-    spans: list[Any] = [[s.get("start"), s.get("end")] if isinstance(s, Mapping) else s for s in steps]
-    if not isinstance(text, str):
-        raise ValueError('"steps" must be texts, or spans of a "text": [start, end] or {"start", "end"}')
-    return Solution(problem, text, steps_at(text, spans))
 
 
 def _score(row: Mapping[str, Any], aggregate: Aggregation) -> float | None:

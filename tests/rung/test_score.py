@@ -72,7 +72,7 @@ def test_to_standard_output(prm: str, tmp_path: Path, capsys: pytest.CaptureFixt
     [
         ({"text": "a"}, 'rows.jsonl:2: no "question" text; on_bad_row=skip'),
         ({"question": "q"}, 'rows.jsonl:2: neither a "text" nor a list of "steps"'),
-        ({"question": "q", "steps": ["a", 1]}, 'rows.jsonl:2: neither a "text" nor a list of "steps"'),
+        ({"question": "q", "steps": ["a", 1]}, 'rows.jsonl:2: "steps" must be texts, or spans of a "text"'),
         ({"question": "q", "text": "ab", "steps": [[0, 3]]}, r"rows.jsonl:2: step 0 is \[0, 3\], not"),
         ({"question": "q", "text": "\ud800"}, "rows.jsonl:2: the text holds half of a surrogate pair"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from verifiers.rows import is_hub_name
+from verifiers.rows import is_hub_name, read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +19,13 @@ def run(code: str, home: Path, **environment: str) -> list[str]:
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_byte_order_mark_is_no_fault(name: str, tmp_path: Path) -> None:
+    row = '{"question": "2 €?"}'
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (row if name == "a.jsonl" else f"[{row}]").encode())
+    assert list(read_rows(tmp_path / name)) == [(f"{tmp_path / name}:1", {"question": "2 €?"})]
 
 
 def test_a_hub_that_cannot_be_reached_fails_at_once_in_one_line(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ from prm.metrics import (
     first_error_f1,
     reliability,
 )
-from prm.scorer import Scorer, StepPRM
-from prm.scores import LabeledSolution, StepScores
+from prm.scorer import Scorer, StepPRM, sigmoid
+from prm.scores import LabeledSolution, StepScores, write_labeled
 from prm.token_trees import grown, tree_states_at
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PRMConfig:
 
 
 def train(config: PRMConfig) -> None:
-    """Train, write ``folder/model`` and ``folder/summary.json``."""
+    """Train; write ``folder/model``, ``summary.json`` and ``validation.jsonl``, the held-out solutions."""
     if config.tree_tokens and (
         config.head == "implicit" or config.packing or config.model.attention == "flash_attention_2"
     ):
@@ -127,6 +127,8 @@ def train(config: PRMConfig) -> None:
         return scorer_of(model, tokenizer, form, reference, temperature=temperature, **options)
 
     held_out = readable(scorer(), held_out, "validation")
+    if processes.is_main():  # what a threshold may be chosen on, of this model or of an ensemble with it
+        write_labeled(config.folder / "validation.jsonl", held_out)
     tests = {name: kept for name, items in tests.items() if (kept := readable(scorer(), items, name))}
     if config.tree_tokens:
         if not shares(model.base_model, rows):
@@ -137,9 +139,8 @@ def train(config: PRMConfig) -> None:
         run, model, logits_of, examples, config.fit, config.seed,
         lambda: validation_metrics(scorer(), held_out, config.seed), config.eval_every,
     )  # fmt: skip
-    temperature = _temperature(scorer(), held_out) if config.calibrate else 1.0
+    temperature, threshold = calibrated(scorer(), held_out, config.calibrate)
     prm = scorer(temperature)
-    threshold = choose_threshold(prm, held_out)
     reports = {name: assess(prm, items, threshold) for name, items in tests.items()}
     first = next(iter(reports.values()), {})
     summary = first | {"tests": reports} if len(reports) > 1 else first
@@ -231,14 +232,19 @@ def _reference(config: PRMConfig, model: "PreTrainedModel") -> "PreTrainedModel 
     return frozen
 
 
-def _temperature(prm: StepPRM | ImplicitPRM, items: Sequence[LabeledSolution]) -> float:
-    """Fitted on the judged steps of validation problems (an outcome model's on the steps it says its number of)."""
-    logits = [
-        np.broadcast_to(x, len(i.labels)) for x, i in zip(prm.logits([i.solution for i in items]), items, strict=True)
-    ]
-    pairs = [(x, y) for row, item in zip(logits, items, strict=True) for x, y in zip(row, item.labels, strict=True)]
+def calibrated(prm: StepPRM | ImplicitPRM, items: Sequence[LabeledSolution], warm: bool = True) -> tuple[float, float]:
+    """(temperature, threshold) of a model whose own temperature is 1, of one reading of held-out solutions.
+
+    The temperature is fitted to their judged steps (1 unless ``warm``); a step whose probability is then below the
+    threshold is called wrong: it has the best first-error F1. An outcome model's number stands for each step.
+    """
+    logits = prm.logits([item.solution for item in items])
+    rows = [np.broadcast_to(x, len(item.labels)) for x, item in zip(logits, items, strict=True)]
+    pairs = [(x, y) for row, item in zip(rows, items, strict=True) for x, y in zip(row, item.labels, strict=True)]
     judged = [(x, y) for x, y in pairs if y is not None]
-    return fit_temperature([x for x, _ in judged], [y for _, y in judged])
+    temperature = fit_temperature([x for x, _ in judged], [y for _, y in judged]) if warm else 1.0
+    gold = [item.first_error() for item in items]
+    return temperature, best_threshold([sigmoid(row / temperature) for row in rows], gold)
 
 
 def validation_metrics(prm: Scorer, items: Sequence[LabeledSolution], seed: int) -> Mapping[str, float]:
@@ -264,12 +270,6 @@ def _line(report: Mapping[str, Any]) -> str:
         f"(constant {100 * base['first_error']['f1']:.1f}, coin toss {100 * base['mixed_first_error']['f1']:.1f}) "
         f"on {report['solutions']} solutions"
     )
-
-
-def choose_threshold(prm: Scorer, items: Sequence[LabeledSolution]) -> float:
-    """The probability below which a step is called wrong: the one with the best first-error F1 on validation rows."""
-    scores = prm.score([item.solution for item in items])
-    return best_threshold([s.probabilities for s in scores], [item.first_error() for item in items])
 
 
 def assess(prm: Scorer, items: Sequence[LabeledSolution], threshold: float) -> dict:

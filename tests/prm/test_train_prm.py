@@ -28,7 +28,7 @@ from prm.loading import load as load_prm
 from prm.metrics import first_error, first_error_f1
 from prm.scorer import StepPRM
 from prm.scores import LabeledSolution, read_labeled, write_labeled
-from prm.train import PRMConfig, assess, choose_threshold, judged_steps, scorer_of, train
+from prm.train import PRMConfig, assess, calibrated, judged_steps, scorer_of, train
 from verifiers.solution import Problem
 
 
@@ -74,6 +74,11 @@ def test_it_learns_and_says_how_well(tmp_path: Path) -> None:
 
     summary = json.loads((asked.folder / "summary.json").read_text())
     items = read_labeled(asked.data.test[0])
+    prm = load_prm(str(asked.folder / "model"))
+    held = read_labeled(asked.folder / "validation.jsonl")
+    assert len(held) == 60  # a fifth of the problems
+    prm.temperature = 1.0  # type: ignore[attr-defined]
+    assert calibrated(prm, held) == pytest.approx((summary["temperature"], summary["threshold"]), abs=1e-3)  # type: ignore[arg-type]
     prm = load_prm(str(asked.folder / "model"))
     scores = [s.probabilities for s in prm.score([item.solution for item in items])]
     flat = [(p, y) for s, item in zip(scores, items, strict=True) for p, y in zip(s, item.labels, strict=True)]
@@ -244,7 +249,7 @@ def test_the_threshold_is_the_best_on_the_rows_it_is_chosen_on(tokenizer: PreTra
     def f1(threshold: float) -> float:
         return first_error_f1([first_error(s, threshold) for s in scores], gold).f1
 
-    assert f1(choose_threshold(prm, items)) >= max(f1(t) for t in np.linspace(0, 1, 1001))
+    assert f1(calibrated(prm, items, warm=False)[1]) >= max(f1(t) for t in np.linspace(0, 1, 1001))
 
 
 # --- heads, weights and what is saved ---------------------------------------------------------------------------------

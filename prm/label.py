@@ -160,7 +160,7 @@ def _compare(config: LabelConfig, batches: Sequence[_Batch]) -> None:
         asked[batch.which] += [asdict(problem) for problem in batch.problems]
         asked[batch.which] += [item.to_json() for item in batch.given]
     of_problems = str(config.problems.source)
-    sources = {"train": config.solutions or of_problems, "test": config.test_solutions or of_problems}
+    sources: dict[Which, str] = {"train": config.solutions or of_problems, "test": config.test_solutions or of_problems}
     check_asked(config.folder, asked, sources, resume=config.resume)
 
 

@@ -88,14 +88,14 @@ def solution_in(row: Row, problem: Problem, separator: Literal["line", "paragrap
     """
     whole, steps = row.get("text"), row.get("steps")
     if isinstance(whole, str):
-        encodable(whole, '"text"')
+        encodable(whole, "the text")
     if isinstance(whole, str) and not steps:
         return Solution(problem, whole, split_steps(whole, separator))
     if not isinstance(steps, list):
         raise ValueError('neither a "text" nor a list of "steps"')
     if all(isinstance(step, str) for step in steps):
         if not isinstance(whole, str):
-            encodable("".join(steps), '"steps"')
+            encodable("".join(steps), "the text")
             return Solution(problem, *join_steps(steps, separator))
         return Solution(problem, whole, steps_at(whole, _spans_of(steps, whole)))
     if not isinstance(whole, str):

@@ -68,14 +68,18 @@ def encode_steps(
     text up to that step and on nothing after it: a tokenizer that merges a full stop with the line break behind it
     would otherwise tell the model whether another step follows.
     """
+    questions = dict.fromkeys(solution.problem.question for solution in solutions)
+    prompts = {question: prompt_text(tokenizer, question, prompt) for question in questions}
     pieces: list[str] = []
     for solution in solutions:
-        pieces.append(prompt_text(tokenizer, solution.problem.question, prompt))
+        pieces.append(prompts[solution.problem.question])
         start = 0
         for step in solution.steps:
             pieces.append(solution.text[start : step.end])
             start = step.end
-    ids = iter(encode(tokenizer, pieces))
+    distinct = list(dict.fromkeys(pieces))  # paths through a tree share most of their steps
+    ids_of = dict(zip(distinct, encode(tokenizer, distinct), strict=True))
+    ids = (ids_of[piece] for piece in pieces)
     out = []
     for solution in solutions:
         row = list(next(ids))

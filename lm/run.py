@@ -44,7 +44,7 @@ MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"}) |
     f"{section}.{name}" for section in ("engine", "prover_engine") for name in PLACEMENT
 }
 _METRICS, _TIMING, _CHECKPOINTS, _LOCK = "metrics.jsonl", "timing.jsonl", "checkpoints", ".lock"
-_CONFIG, _COMMAND, _VERSIONS = "config.yaml", "command.txt", "versions.json"
+_CONFIG, _COMMAND, _VERSIONS, _SUMMARY = "config.yaml", "command.txt", "versions.json", "summary.json"
 _UPDATE, _PATIENCE = {"loss", "grad_norm", "prm_loss", "prm_grad_norm", "refresh_loss"}, 5
 _GO_ON = "mend that, then resume=true goes on"
 
@@ -227,7 +227,7 @@ class Run:
     def summarise(self, summary: dict[str, Any], *lines: str) -> None:
         """Write ``folder/summary.json`` and print some lines about it."""
         if processes.is_main():
-            checkpoint.write_json(self.folder / "summary.json", summary)
+            checkpoint.write_json(self.folder / _SUMMARY, summary)
             print(*lines, sep="\n", end="\n" * bool(lines))
 
     def _say(self, line: str) -> None:
@@ -295,7 +295,7 @@ def _lock(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    for name in (_METRICS, _TIMING, _CONFIG, _COMMAND, _VERSIONS):
+    for name in (_METRICS, _TIMING, _CONFIG, _COMMAND, _VERSIONS, _SUMMARY):
         (folder / name).unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.name == _CHECKPOINTS or checkpoint.is_ours(path):

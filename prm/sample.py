@@ -1,6 +1,6 @@
 """Solutions sampled from a policy, for labelling and evaluation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lm.engine import Completion, Engine, Sampling
@@ -17,13 +17,12 @@ def sample_solutions(
     tokenizer: "PreTrainedTokenizerBase",
     problems: Sequence[Problem],
     sampling: Sampling,
-    seed: int,
+    seed: int | Sequence[int],
     prompt: str | None = None,
-    advance: Callable[[int], None] | None = None,
 ) -> list[tuple[Solution, Completion]]:
-    """``sampling.n`` solutions of each problem, those of one problem side by side."""
+    """``sampling.n`` solutions of each problem, those of one problem side by side; ``seed`` is as for an engine."""
     prompts = encode(tokenizer, [prompt_text(tokenizer, p.question, prompt) for p in problems])
-    completions = engine.generate(prompts, sampling, seed, None if advance is None else lambda some: advance(len(some)))
+    completions = engine.generate(prompts, sampling, seed)
     found = []
     for i, completion in enumerate(completions):
         text, _ = token_ends(tokenizer, completion.token_ids)

@@ -38,7 +38,7 @@ def climb(ladder: Ladder) -> dict:
     climb_to_prm(ladder)
     train_arms(ladder)
     if to_do(ladder, _LEAVES["eval"]):
-        return evaluate(stage(ladder, "eval"))
+        return evaluate(resumable(stage(ladder, "eval")))
     found: dict = json.loads((ladder.folder / _LEAVES["eval"]).read_text(encoding="utf-8"))
     return found
 

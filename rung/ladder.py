@@ -77,7 +77,6 @@ def stage(ladder: Ladder, verb: str) -> Any:
         if not ladder.baseline:
             del arms["outcome"]
         policies = {"sft": policy} | {name: str(folder / arm / "model") for name, arm in arms.items()}
-        del shared["resume"], shared["overwrite"]
         return fill(ladder.eval, folder=folder / "eval", policies=policies, prm=prm, dtype=ladder.dtype, **shared)
     if verb == "report":
         return ReportConfig(folders=(folder,))

@@ -1,16 +1,20 @@
 """rung.evaluate: the summary, recomputed from the solutions by hand."""
 
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_ladder import read_json
+from toy_ladder import ENVIRONMENT, read_json, rung_command
 
+from lm.config import to_yaml
 from lm.engine import Sampling, TransformersEngine
 from lm.errors import UserError
 from lm.models import ModelConfig, load_causal_lm, load_tokenizer
 from lm.optim import OptimConfig
+from lm.run import read_metrics
 from lm.sft import FitConfig
 from prm.labelled_data import StepData
 from prm.labelling import symbolic_labels
@@ -147,3 +151,43 @@ def test_without_a_reward_model(runs: Path, tmp_path: Path) -> None:
 def test_no_policy_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="policies is empty"):
         evaluate(EvalConfig(folder=tmp_path, policies={}))
+
+
+def test_batches_change_nothing_but_rounding(runs: Path, tmp_path: Path) -> None:
+    asked = replace(config(runs, tmp_path / "whole"), prm=None, count=12, shown=7)
+    summary = evaluate(asked)
+    cut = replace(asked, folder=tmp_path / "cut", batch_problems=5)
+    assert evaluate(cut) == summary
+    assert read_lines(cut.folder / "samples.jsonl") == read_lines(asked.folder / "samples.jsonl")
+    assert [row["arm"] for row in read_lines(cut.folder / "samples.jsonl")] == ["one"] * 7 + ["two"] * 7
+    assert [(row["policy"], row["problems"]) for row in read_metrics(cut.folder)] == [
+        (name, count) for name in ("one", "two") for count in (5, 5, 2)
+    ]
+    with pytest.raises(UserError, match="holds a run; resume=true goes on with it"):
+        evaluate(cut)
+    with pytest.raises(UserError, match="another config: seed"):
+        evaluate(replace(cut, resume=True, seed=4))
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_to_the_same_bytes(runs: Path, tmp_path: Path) -> None:
+    """Killed (SIGKILL) once it has written some batches of its first policy; resumed, it redoes none of them."""
+    asked = replace(config(runs, tmp_path / "whole"), batch_problems=4)
+    evaluate(asked)
+    killed = replace(asked, folder=tmp_path / "killed")
+    (tmp_path / "eval.yaml").write_text(to_yaml(killed))
+    command = rung_command("eval", str(tmp_path / "eval.yaml"))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
+        until = time.monotonic() + 120
+        while not (killed.folder / "parts/00002.outcomes.jsonl").exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        process.kill()
+    assert not (killed.folder / "summary.json").exists()
+    written = {path: path.stat().st_mtime_ns for path in (killed.folder / "parts").glob("0000[01]*")}
+    assert len(written) == 4
+    evaluate(replace(killed, resume=True))
+    for name in ("summary.json", "outcomes.jsonl", "samples.jsonl", "metrics.jsonl"):
+        assert (killed.folder / name).read_bytes() == (asked.folder / name).read_bytes()
+    assert written == {path: path.stat().st_mtime_ns for path in written}

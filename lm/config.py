@@ -95,6 +95,16 @@ def describe(cls: type, prefix: str = "", defaults: Mapping[str, Any] | None = N
     return rows
 
 
+def sections(cls: type, prefix: str = "") -> dict[str, str]:
+    """The reason for each config inside ``cls``, under its dotted name."""
+    found: dict[str, str] = {}
+    for field, kind in _fields(cls):
+        if (nested := _dataclass_of(kind)) is not None:
+            found[prefix + field.name] = field.metadata.get("reason", "")
+            found |= sections(nested, f"{prefix}{field.name}.")
+    return found
+
+
 # --- from a tree of values to a config ------------------------------------------------------------------------------
 
 

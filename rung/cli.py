@@ -230,18 +230,22 @@ A file with a section for each verb (sft:, prm:, ppo:, ...) serves them all."""
 
 def verb_help(verb: str, config_class: type) -> str:
     """What ``rung VERB --help`` prints: every key as it would be typed, grouped by section, and two commands."""
-    from lm.config import describe
+    from lm.config import describe, sections
 
-    rows = sorted(describe(config_class), key=lambda row: "." in row[0])  # the top's keys, then section by section
+    rows = describe(config_class)
+    places = list(dict.fromkeys(["", *(name.rpartition(".")[0] for name, *_ in rows)]))
+    rows = sorted(rows, key=lambda row: places.index(row[0].rpartition(".")[0]))  # the top's keys, then each section's
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     left = min(max((len(f"{name}={default}") for name, _, default, _ in rows), default=0), width // 3)
     plain = "".join(f" [{name.upper()}]" for name in VERBS[verb].argument.split())
     lines = [f"rung {verb}: {VERBS[verb].summary}", "", f"usage: rung {verb}{plain} [CONFIG.yaml] [key=value ...]"]
+    reasons = sections(config_class)
     section = None
     for name, kind, default, reason in rows:
         if name.rpartition(".")[0] != section:
             section = name.rpartition(".")[0]
-            lines += ["", section or "keys, with their defaults"]
+            why = f": {reasons[section]}" if reasons.get(section) else ""
+            lines += ["", *textwrap.wrap(f"{section}{why}" if section else "keys, with their defaults", width)]
         needed = default == "required"
         typed, told = (f"{name}=", f"{kind}, required") if needed else (f"{name}={default}", kind)
         lines += _row(typed, f"{reason} [{told}]", left, width)

@@ -67,7 +67,8 @@ def done(run: Path) -> bool:
 
 
 def screen(config: WatchConfig, newest_first: bool = False) -> "RenderableType":
-    """A table for each run. A live view is cut at the terminal's last line, so there the newest stands first.
+    """A table for each run that has something to show. A live view is cut at the terminal's last line, so there the
+    newest stands first.
 
     Raises UserError for a metric that none of the runs has.
     """
@@ -78,7 +79,7 @@ def screen(config: WatchConfig, newest_first: bool = False) -> "RenderableType":
     missing = [name for name in config.metrics if name not in there]
     if missing:
         raise UserError(f"no metric {missing[0]!r} in {config.folder}; there are {', '.join(there)}")
-    shown = list(runs.items())
+    shown = [(run, rows) for run, rows in runs.items() if chosen(rows, config) or not config.metrics]
     return Group(*(table(run, rows, config) for run, rows in (shown[::-1] if newest_first else shown)))
 
 

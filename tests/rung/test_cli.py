@@ -131,6 +131,28 @@ examples
     assert seen == []
 
 
+def test_the_keys_of_a_section_stand_together_below_its_reason() -> None:
+    inner = dataclasses.make_dataclass("Inner", [("deep", int, key(3, "c"))], frozen=True)
+    middle = dataclasses.make_dataclass(
+        "Middle", [("x", int, key(1, "a")), ("inner", inner, part(inner)), ("y", int, key(2, "b"))], frozen=True
+    )
+    outer = dataclasses.make_dataclass(
+        "Outer", [("middle", middle, part(middle, "why it is")), ("z", int, key(4, "d"))], frozen=True
+    )
+    told = [line.split()[0] for line in cli.verb_help("toy", outer).splitlines() if line and "rung toy" not in line]
+    assert told == [
+        "keys,",
+        "z=4",
+        "middle:",
+        "middle.x=1",
+        "middle.y=2",
+        "middle.inner",
+        "middle.inner.deep=3",
+        "examples",
+    ]
+    assert "\nmiddle: why it is\n" in cli.verb_help("toy", outer)
+
+
 def test_a_long_default_gets_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     long = dataclasses.make_dataclass("Long", [("prompt", str, key("x" * 40, "why"))], frozen=True)

@@ -80,7 +80,7 @@ def test_a_metric_that_one_stage_has_is_shown_of_that_stage(tmp_path: Path, caps
     assert main(["watch", str(tmp_path), "once=true", "metrics=[loss]"]) == 0
     out = capsys.readouterr().out
     assert "2.5" in out
-    assert "accuracy" not in out
+    assert "ppo" not in out
 
 
 def test_it_follows_a_run_until_its_end(tmp_path: Path) -> None:

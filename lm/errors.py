@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 # What engines raise at their end, by name: torch's, vLLM's and those of a socket or a pipe to one elsewhere.
 _ENGINE_ENDS = {"OutOfMemoryError", "MemoryError", "EngineDeadError", "ConnectionError", "EOFError"}
+_WHOLE = "give a folder that save_pretrained wrote"
 _PATIENCE = 4.0  # seconds to wait for the hub before taking it for unreachable
 _LIBRARIES = {"datasets", "httpx", "httpx2", "huggingface_hub", "safetensors", "safetensors_rust", "tokenizers"}
 
@@ -43,7 +44,7 @@ def hub_errors(name: str, what: Literal["model", "data set"] = "model") -> Itera
         # A folder's files can break a library anywhere; with the hub's, which are whole, that would be a bug.
         theirs = isinstance(error, OSError | ValueError | ImportError) or _from_library(error)
         if theirs or (local and isinstance(error, KeyError | TypeError)):
-            raise UserError(f"cannot load {what} {name!r}: {_explain(error, what, local, reachable)}") from error
+            raise UserError(f"cannot load {what} {name!r}: {_explain(error, name, what, local, reachable)}") from error
         raise
 
 
@@ -62,12 +63,16 @@ def engine_errors() -> Iterator[None]:
         ) from error
 
 
-def _explain(error: Exception, what: str, local: bool, reachable: bool) -> str:
+def _explain(error: Exception, name: str, what: str, local: bool, reachable: bool) -> str:
     file = "config.json" if what == "model" else "data files"
     kinds = {kind.__name__ for link in _chain(error) for kind in type(link).__mro__}
     said = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".: ") or type(error).__name__
+    folder = Path(name).expanduser()
+    if what == "model" and folder.is_dir() and not (folder / "config.json").is_file():
+        inside = [place.parent for place in sorted(folder.glob("*/config.json"))]
+        return "no config.json in it; " + (f"did you mean {inside[0]}?" if inside else _WHOLE)
     if local:
-        cure = "give a folder that save_pretrained wrote" if what == "model" else "see to the files there"
+        cure = _WHOLE if what == "model" else "see to the files there"
         return f"{said if not isinstance(error, KeyError) else f'{said} is missing in a file'}; {cure}"
     if "GatedRepoError" in kinds:
         return "its owner must grant you access on the hub; then log in with `hf auth login`"

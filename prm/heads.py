@@ -44,6 +44,15 @@ def load_head(
     return trunk, head.to(device=trunk.device, dtype=trunk.dtype)
 
 
+def check_head(name: str) -> None:
+    """UserError where the checkpoint has no head on its trunk: loading it would make one up, of random numbers."""
+    if not (read_tensors(name, "score.") or read_tensors(name, "classifier.")):
+        raise UserError(
+            f"{name!r} is a language model without a head for scores (no tensor score.weight): give the model that "
+            "training wrote, or the format of a published PRM of another kind (docs/prm_formats.md)"
+        )
+
+
 def split_classifier(model: "PreTrainedModel") -> "tuple[PreTrainedModel, torch.nn.Module]":
     """(trunk, head) of a token classifier as transformers builds it."""
     head = getattr(model, "score", None) or getattr(model, "classifier", None)

@@ -9,6 +9,7 @@ from lm.errors import UserError, hub_errors
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from prm.ensemble import Combine, Ensemble
 from prm.formats import Format, find_format
+from prm.heads import check_head
 from prm.labelling import SYMBOLIC
 from prm.scorer import Scorer, StepPRM
 from prm.symbolic import SymbolicPRM
@@ -68,6 +69,8 @@ def load(
     prompt = prompt or settings.get("prompt")
     temperature = settings.get("temperature", 1.0)
     tokenizer = load_tokenizer(name)
+    if form.head == "classes":
+        check_head(name)
     if backend == "vllm" and not form.layout.startswith("critique"):
         from prm.vllm_scorer import VLLMStepPRM
 

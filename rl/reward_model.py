@@ -14,6 +14,7 @@ from lm.padding import by_length
 from lm.run import Run
 from lm.sft import FitConfig, Pair, encode_pairs
 from lm.torch_setup import prepare_torch
+from prm.heads import check_head
 from prm.scorer import sigmoid
 from prm.scores import StepScores
 from rl.batch import pack_pairs
@@ -80,7 +81,8 @@ class RewardModel:
 
 
 def load_reward_model(name: str, dtype: DType, prompt: str | None, micro_tokens: int) -> RewardModel:
-    """The reward model at ``name``: a folder that ``rung rm`` wrote, or a hub name."""
+    """The reward model at ``name``: a folder that ``rung rm`` wrote, or a hub name. UserError where it has no head."""
+    check_head(name)
     model = load_token_scorer(name, 1, dtype).to(default_device())  # type: ignore[arg-type]
     return RewardModel(model, load_tokenizer(name), prompt, micro_tokens)
 

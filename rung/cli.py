@@ -51,15 +51,25 @@ VERBS = {
         "rl.constitution:ConstitutionConfig",
     ),
     "rlhf": Verb("from human rankings to PPO, DPO and RLAIF in one report", "rung.rlhf:main", "rung.rlhf:RLHF"),
-    "score": Verb("score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig"),
+    "score": Verb(
+        "score the steps of solutions in a file", "rung.score:main", "rung.score:ScoreConfig", argument="file"
+    ),
     "verify": Verb(
         "say which final answers in a file are right", "rung.verify:main", "rung.verify:VerifyConfig", argument="file"
     ),
     "eval": Verb("measure how often a policy is right", "rung.evaluate:main", "rung.evaluate:EvalConfig"),
     "eval processbench": Verb(
-        "a PRM on first errors", "rung.evaluate_steps:processbench", "rung.evaluate_steps:ProcessBenchConfig"
+        "a PRM on first errors",
+        "rung.evaluate_steps:processbench",
+        "rung.evaluate_steps:ProcessBenchConfig",
+        argument="files...",
     ),
-    "eval prmbench": Verb("a PRM on every step", "rung.evaluate_steps:prmbench", "rung.evaluate_steps:PRMBenchConfig"),
+    "eval prmbench": Verb(
+        "a PRM on every step",
+        "rung.evaluate_steps:prmbench",
+        "rung.evaluate_steps:PRMBenchConfig",
+        argument="files...",
+    ),
     "eval math": Verb(
         "a policy on the benchmarks of final answers", "rung.evaluate_math:main", "rung.evaluate_math:MathConfig"
     ),
@@ -72,7 +82,12 @@ VERBS = {
     "eval sycophancy": Verb(
         "how often a wrong opinion sways a policy", "rung.sycophancy:main", "rung.sycophancy:SycophancyConfig"
     ),
-    "eval bon": Verb("a PRM on picking among samples", "rung.evaluate_bon:main", "rung.evaluate_bon:BonConfig"),
+    "eval bon": Verb(
+        "a PRM on picking among samples",
+        "rung.evaluate_bon:main",
+        "rung.evaluate_bon:BonConfig",
+        argument="files...",
+    ),
     "compare": Verb(
         "two evaluations: what changed, which problems flipped",
         "rung.compare:main",
@@ -105,6 +120,7 @@ VERBS = {
 }
 
 _RUNGS = ("sft", "label", "prm", "ppo", "eval", "report")  # what a ladder's file has sections for
+_DATA = (".jsonl", ".jsonl.gz", ".parquet", ".csv")
 _HELP = {"-h", "--help"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the disk's fault, not ours
 
@@ -152,6 +168,8 @@ def configured(verb: str, arguments: Sequence[str]) -> Any:
     from lm.plain_yaml import read_mapping
 
     path, overrides = _split(arguments, VERBS[verb].argument)
+    if path is not None and not path.exists():
+        _check_second_word(verb, str(path))
     if path is not None and verb in _RUNGS and any(isinstance(read_mapping(path).get(rung), dict) for rung in _RUNGS):
         # A ladder's file serves each of its stages: what the stages share is filled in from its top.
         place = "" if verb == "report" else f"{verb}."  # the report has no section: its folder is the ladder's
@@ -177,12 +195,23 @@ def _split(arguments: Sequence[str], plain: str) -> tuple[Path | None, list[str]
                 continue
             argument, is_override = f"{names[0]}={argument}", True
             names = names[1:] or names
+        if not is_override and argument.endswith(_DATA):
+            raise UserError(f"{argument} holds data and is no config file; give it by its key, as KEY={argument}")
         (overrides if is_override else paths).append(argument)
     if listed:
         overrides.append(f"{names[0]}={json.dumps(listed)}")
     if len(paths) > 1:
         raise UserError(f"expected one config file, got {' and '.join(paths)}; other settings are key=value")
     return (Path(paths[0]) if paths else None), overrides
+
+
+def _check_second_word(verb: str, word: str) -> None:
+    """UserError for ``rung eval procesbench``; a verb of one word alone leaves it to the reader of config files."""
+    seconds = [name.removeprefix(f"{verb} ") for name in VERBS if name.startswith(f"{verb} ")]
+    if seconds and not word.endswith((".yaml", ".yml")):
+        near = difflib.get_close_matches(word, seconds, 1)
+        cure = f"did you mean {near[0]}?" if near else f"one of {', '.join(seconds)}, or a config file"
+        raise UserError(f"no {word!r} to {verb}; {cure}")
 
 
 def _without_verb(arguments: Sequence[str]) -> str:

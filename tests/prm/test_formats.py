@@ -285,6 +285,8 @@ def test_what_is_not_in_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     path = save(Qwen2ForCausalLM(Qwen2Config(**sizes(tokenizer))), tokenizer, tmp_path / "plain")
     with pytest.raises(UserError, match=r"holds no tensor score\.0\.weight"):
         prm.load(path, format="qwen-math-prm")
+    with pytest.raises(UserError, match="is a language model without a head for scores"):
+        prm.load(path)  # transformers would make one up
     with pytest.raises(UserError, match="no PRM format 'quen'; use one of rung"):
         prm.load(path, format="quen")
     with pytest.raises(UserError, match="give the model it was trained from as reference"):

@@ -50,6 +50,26 @@ def test_a_missing_file(said, tmp_path: Path) -> None:  # type: ignore[no-untype
     )
 
 
+def test_a_word_in_the_wrong_place(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert said("eval", "procesbench") == "rung eval: no 'procesbench' to eval; did you mean processbench?"
+    assert said("eval", "foo").startswith("rung eval: no 'foo' to eval; one of processbench, prmbench, math")
+    assert said("label", "mine.jsonl") == (
+        "rung label: mine.jsonl holds data and is no config file; give it by its key, as KEY=mine.jsonl"
+    )
+    for verb in (["score"], ["eval", "bon"], ["eval", "processbench"]):
+        assert said(*verb, f"{tmp_path}/gone.jsonl", "prm=symbolic").endswith("no such file; give one data file")
+
+
+def test_a_run_folder_in_the_place_of_its_model(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    model = toy_model(tmp_path / "run/model")
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "q", "text": "a"}\n')
+    begins = f"rung score: cannot load model '{tmp_path}/run': no config.json in it; "
+    assert said("score", str(file), f"prm={tmp_path}/run") == f"{begins}did you mean {model}?"
+    Path(f"{model}/config.json").unlink()
+    assert said("score", str(file), f"prm={tmp_path}/run") == f"{begins}give a folder that save_pretrained wrote"
+
+
 def test_an_empty_data_set(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     empty = tmp_path / "train.jsonl"
     empty.write_text("\n")

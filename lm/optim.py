@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from lm import processes, sharding
+from lm import processes, sharding, zero
 from lm.config import key
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def make_optimizer(model: "torch.nn.Module", config: OptimConfig) -> "Optimizer"
         )  # fmt: skip
 
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if zero.asked():
+        return zero.ZeroOptimizer(weights, adamw(weights), config.max_grad_norm)
     if all(weight.dtype == torch.float32 for weight in weights):
         return adamw(weights)
     return MasterWeights(weights, adamw)
@@ -106,6 +108,8 @@ def optimizer_step(model: "torch.nn.Module", optimizer: Optimizer, config: Optim
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
+    if isinstance(optimizer, zero.ZeroOptimizer):
+        return optimizer.clipped_step()
     sharding.sum_gradients(model)
     norm = sharding.clip_gradients(model, config.max_grad_norm)
     if math.isfinite(norm):

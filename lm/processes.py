@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lm.errors import UserError
 from lm.padding import by_length
 
 if TYPE_CHECKING:
@@ -22,13 +21,7 @@ _BUCKET = 2**24  # numbers summed at once: large enough for the network, small b
 
 
 def join() -> None:
-    """Join the other processes, if a launcher started any; before anything else here that speaks to them.
-
-    Raises UserError where the launcher's config asks for DeepSpeed, which would share nothing out unless it also owned
-    the backward pass and the optimizer.
-    """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        raise UserError("accelerate's config asks for DeepSpeed: FSDP2 shards the same (docs/distributed.md)")
+    """Join the other processes, if a launcher started any; before anything else here that speaks to them."""
     if count() == 1:
         return
     import atexit

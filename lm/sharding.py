@@ -22,8 +22,9 @@ def shard(model: "PreTrainedModel") -> None:
     """
     if not processes.sharded():
         return
+    import torch
     from accelerate.utils import FullyShardedDataParallelPlugin
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
     plugin: Any = FullyShardedDataParallelPlugin()  # reads what the launcher was told
     if plugin.fsdp_version != 2:
@@ -33,9 +34,12 @@ def shard(model: "PreTrainedModel") -> None:
     layers = [module for module in trunk.modules() if type(module).__name__ in kinds]
     if not layers:
         raise UserError(f"{type(model).__name__} does not say what its layers are: train it without FSDP")
+    offload = plugin.cpu_offload
+    if isinstance(offload, CPUOffloadPolicy) and not torch.cuda.is_available():
+        offload = CPUOffloadPolicy(pin_memory=False)  # there is no GPU to pin it for
     options = {
         "reshard_after_forward": plugin.reshard_after_forward,
-        "offload_policy": plugin.cpu_offload,
+        "offload_policy": offload,
         "mp_policy": plugin.mixed_precision_policy or MixedPrecisionPolicy(),
     }
     for layer in layers:

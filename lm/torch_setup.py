@@ -12,12 +12,13 @@ def prepare_torch(seed: int, threads: int | None) -> None:
     import torch
     from transformers.utils import logging
 
-    from lm import processes
+    from lm import processes, zero
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     if threads is not None:
         torch.set_num_threads(threads)
+    zero.check()
     processes.join()
     random.seed(seed)
     np.random.seed(seed)

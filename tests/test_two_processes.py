@@ -1,5 +1,5 @@
 """Two real processes, by ``accelerate launch`` and gloo, give the losses of one; each goes on where the other stopped;
-and the same with the models in shards (FSDP2)."""
+and the same with the models (FSDP2) or the optimizer (DeepSpeed's ZeRO-1) in shards."""
 
 import json
 import os
@@ -33,6 +33,7 @@ RL = [
     "sampling.max_tokens=12", "micro_tokens=150", "steps=2", "save_every=1", "optim.lr=1e-3", "threads=1",
 ]  # fmt: skip
 RUNS = ["sft", "prm", "ppo", "grpo", "dpo"]
+ZEROED = ["prm", "ppo", "dpo"]
 SHARDED = ["sft", "prm", "ppo"]  # GRPO is PPO's loop without the critic
 
 
@@ -170,6 +171,31 @@ def sharded(runs: Path) -> Path:
     commands += [command(runs, run, "one-shards") for run in ("prm", "ppo")]
     launch(runs, commands, "--use_fsdp", "--fsdp_version=2")
     return runs
+
+
+def test_shards_that_rest_in_cpu_memory_give_the_same(runs: Path) -> None:
+    launch(runs, [command(runs, "prm", "offloaded")], "--use_fsdp", "--fsdp_version=2", "--fsdp_offload_params=true")
+    assert_same_numbers(runs / "one" / "prm", runs / "offloaded" / "prm")
+
+
+@pytest.fixture(scope="module")
+def zeroed(runs: Path) -> Path:
+    """Runs whose optimizer DeepSpeed shares out (ZeRO-1), from the start and from where one process stopped."""
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed here: pip install deepspeed")
+    for run in ZEROED:
+        without_the_end(runs, "one", "one-zero", run)
+    commands = [command(runs, run, folder) for folder in ("zero", "one-zero") for run in ZEROED]
+    launch(runs, commands, "--use_deepspeed", "--zero_stage=1")
+    return runs
+
+
+@pytest.mark.parametrize("run", ZEROED)
+def test_zero_gives_the_same_and_goes_on_as_one(runs: Path, run: str, zeroed: Path) -> None:
+    for folder in ("zero", "one-zero"):
+        assert_same_numbers(runs / "one" / run, zeroed / folder / run)
+    without_the_end(zeroed, "zero", "zero-one", run)
+    assert main(command(zeroed, run, "zero-one")) == 0
+    assert_same_numbers(runs / "one" / run, zeroed / "zero-one" / run)
 
 
 def test_a_launched_command_line(home: Path) -> None:

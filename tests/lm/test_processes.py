@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm import processes
-from lm.errors import UserError
 
 
 def parts_of(count: int, lengths: list[int], tokens: int, *, sharded: bool = False) -> list[list]:
@@ -19,12 +18,6 @@ def parts_of(count: int, lengths: list[int], tokens: int, *, sharded: bool = Fal
             patch.setenv("ACCELERATE_USE_FSDP", str(sharded).lower())
             found.append(list(processes.my_micro_batches(lengths, tokens)))
     return found
-
-
-def test_a_launcher_that_asks_for_deepspeed_is_told_what_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")  # as accelerate launch --use_deepspeed does
-    with pytest.raises(UserError, match="FSDP2"):
-        processes.join()
 
 
 def test_alone_all_is_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from lm.torch_setup import prepare_torch
 from prm.choice import answer_classes
 from prm.loading import load as load_prm
 from prm.problems import ProblemsConfig, load_problems
-from prm.search import SearchConfig, pick, search
+from prm.search import Pools, SearchConfig, pick, search
 from prm.search_tree import Cost, Explorer
 from rung.evaluate_bon import weighted_majority
 from rung.statistics import (
@@ -40,16 +40,15 @@ from rung.statistics import (
 )
 from verifiers.verify import verify_solution
 
-# The size of a step's choice, M, matters as much as the strategy: 4 as in the papers, and 16.
+# The size of a step's choice, M, matters as much as the strategy: 8, the default, and others beside it.
 SEARCHES = (
-    *(SearchConfig("beam_search", n, 4) for n in (4, 8, 16)),
-    *(SearchConfig("dvts", n, 4) for n in (8, 16)),  # one tree of dvts is a beam of one
-    *(SearchConfig("mcts", width=4, simulations=simulations) for simulations in (4, 8)),
+    *(SearchConfig("beam_search", n, 8) for n in (8, 16, 32)),
+    *(SearchConfig("dvts", n, 8) for n in (16, 32)),  # one tree of dvts is a beam of one
+    SearchConfig("beam_search", 16, 4),
+    SearchConfig("dvts", 16, 4),
     SearchConfig("beam_search", 16, 16),
-    SearchConfig("mcts", width=4, simulations=16),
-    SearchConfig("lookahead", 4, 4),
-    SearchConfig("beam_search", 32, 16),
-    SearchConfig("dvts", 32, 16),
+    *(SearchConfig("mcts", width=8, simulations=simulations) for simulations in (4, 8, 16)),
+    *(SearchConfig("lookahead", n, 8) for n in (8, 16)),
 )
 DRAWS = 32  # subsets a problem for weighted majority, which has no closed form
 
@@ -88,7 +87,7 @@ def main() -> None:
     for config in SEARCHES:
         if str(config) not in kept and time.perf_counter() - began > 60 * arguments.minutes:
             continue
-        points += kept.points(str(config), lambda config=config: [search_point(explorer(), config)])  # type: ignore[misc]
+        points += kept.points(str(config), lambda config=config: [searched(explorer(), config)[0]])  # type: ignore[misc]
         print(f"# {points[-1].curve} {points[-1].setting}: {time.perf_counter() - began:.0f} s", flush=True)
     print(table(points, arguments.seed))
     write_atomic(arguments.picture, picture(points))
@@ -166,7 +165,8 @@ def pool_points(explorer: Explorer, samples: int, seed: int) -> list[Point]:
     return points
 
 
-def search_point(explorer: Explorer, config: SearchConfig) -> Point:
+def searched(explorer: Explorer, config: SearchConfig) -> tuple[Point, Pools]:
+    """What a search is worth and costs, and the candidates that it ended with."""
     pools = search(explorer, config)
     given = [pick(explorer, pool, "best").node for pool in pools]
     # Of these problems a half-written solution has the answer's value in its last line: only a finished one counts.
@@ -174,7 +174,7 @@ def search_point(explorer: Explorer, config: SearchConfig) -> Point:
     spent, count = sum(explorer.costs, Cost()), len(pools)
     name = f"{config.strategy.replace('_', ' ')}, M = {config.width}"
     setting = f"{config.simulations} simulations" if config.strategy == "mcts" else f"{config.n}"
-    return Point(name, setting, np.array(right, float), spent.sampled / count, spent.total / count)
+    return Point(name, setting, np.array(right, float), spent.sampled / count, spent.total / count), pools
 
 
 def best_of_n_at(points: Sequence[Point], tokens: float, kind: str) -> np.ndarray | None:
@@ -214,13 +214,13 @@ COLOURS = {
     "best of n": "#3867b0",
     "weighted majority": "#8a63b8",
     "majority": "#8a8a8a",
-    "beam search, M = 4": "#c8553d",
+    "beam search, M = 4": "#e0a08f",
+    "beam search, M = 8": "#c8553d",
     "beam search, M = 16": "#8c2f1b",
-    "dvts, M = 4": "#2a8f6f",
-    "dvts, M = 16": "#145c45",
-    "mcts, M = 4": "#d07ab8",
-    "mcts, M = 16": "#8f2f74",
-    "lookahead, M = 4": "#c98a1b",
+    "dvts, M = 4": "#8fcbb5",
+    "dvts, M = 8": "#2a8f6f",
+    "mcts, M = 8": "#d07ab8",
+    "lookahead, M = 8": "#c98a1b",
 }
 PANEL, TALL, LEFT, TOP = 360, 300, 46, 34
 STYLE = """<style>

@@ -10,6 +10,7 @@ chooses from a pool. Strategies differ in where the scores come in:
     mcts         after every step, and steps may be gone back on      (prm/search_mcts.py)
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,7 @@ from lm.config import key
 from lm.errors import UserError
 from prm.choice import Choice, choose
 from prm.search_mcts import mcts
-from prm.search_tree import Explorer, Node, Scored, distinct
+from prm.search_tree import Explorer, Node, Scored, distinct, said
 from verifiers.verify import verify_solution
 
 Strategy = Literal["best_of_n", "beam_search", "dvts", "lookahead", "mcts"]
@@ -31,7 +32,7 @@ class SearchConfig:
 
     strategy: Strategy = key("best_of_n", "how the tree of steps is searched: docs/search.md compares them")
     n: int = key(16, "solutions side by side: samples, or candidates before each choice of steps", low=1)
-    width: int = key(4, "candidates for each next step (M): n/width beams, or trees of dvts, stay", low=1)
+    width: int = key(8, "candidates for each next step (M): n/width beams, or trees of dvts, stay", low=1)
     lookahead: int = key(1, "steps that strategy lookahead writes on, greedily, before a step is judged", low=1)
     simulations: int = key(32, "expansions of mcts a problem, at most", low=1)
     exploration: float = key(1.0, "c of mcts: how far a step's prior counts against its value", low=0)
@@ -82,17 +83,20 @@ def dvts(explorer: Explorer, trees: int, width: int) -> Pools:
 
 
 def _step_search(explorer: Explorer, trees: int, keep: int, width: int, lookahead: int) -> Pools:
-    """Candidates compete within their tree; finished ones hold their place against those that go on."""
+    """Candidates compete within their tree by their weight, which makes a rare one that the PRM likes too much less
+    dangerous; finished ones hold their place against those that go on."""
     drawn = explorer.write(explorer.roots(), trees * keep * width)
     each = keep * width
     fresh = [group[t * each : (t + 1) * each] for group in drawn for t in range(trees)]
     kept: list[list[Scored]] = [[] for _ in fresh]
     while any(fresh):
+        votes = [Counter(map(said, nodes)) for nodes in fresh]
         fresh = [distinct(nodes) for nodes in fresh]
         values = iter(_values(explorer, [node for nodes in fresh for node in nodes], lookahead))
         for t, nodes in enumerate(fresh):
+            rivals = [*kept[t], *(Scored(node, next(values), votes[t][said(node)]) for node in nodes)]
             # stable: of equals the earlier stays, and what has stood longest is earliest
-            kept[t] = sorted([*kept[t], *(Scored(node, next(values)) for node in nodes)], key=lambda s: -s.value)[:keep]
+            kept[t] = sorted(rivals, key=lambda scored: -scored.weight)[:keep]
         live = [(t, scored) for t, beams in enumerate(kept) for scored in beams if scored.node.end == "open"]
         grown = explorer.write([scored.node for _, scored in live], width)
         fresh = [[] for _ in kept]

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prm.search_tree import Explorer, Node, Scored, distinct
+from prm.search_tree import Explorer, Node, Scored, distinct, said
 
 
 @dataclass(eq=False)
@@ -69,19 +69,38 @@ def expand(vertex: Vertex, children: Sequence[tuple[Node, float, float]]) -> Non
 
 
 def mcts(explorer: Explorer, width: int, simulations: int, exploration: float) -> list[list[Scored]]:
-    """The pool of each problem: the solutions that its tree has come to the end of, else its open leaves."""
+    """The pool of each problem: the solutions that its tree has come to the end of.
+
+    A tree without any when the simulations are spent has its most visited leaf written to the end ``width`` times. Its
+    open leaves are the pool only where the explorer's budget does not allow that.
+    """
     roots = [Vertex(node) for node in explorer.roots()]
     for _ in range(simulations):
         leaves = [select(root, exploration) for root in roots if not root.closed]
         if not leaves:
             break
-        grown = explorer.write([leaf.node for leaf in leaves], width)
-        counts = [Counter((node.text, node.end) for node in children) for children in grown]
-        fresh = [distinct(children) for children in grown]
-        values = iter(explorer.judge([node for nodes in fresh for node in nodes]))
-        for leaf, nodes, count in zip(leaves, fresh, counts, strict=True):
-            expand(leaf, [(node, count[node.text, node.end] / width, next(values)) for node in nodes])
+        _grow(explorer, leaves, width)
+    unended = [root for root in roots if all(vertex.node.end == "open" for vertex in root.below())]
+    if unended:
+        _grow(explorer, [most_visited(root) for root in unended], width, whole=True)
     return [_pool(root) for root in roots]
+
+
+def _grow(explorer: Explorer, leaves: Sequence[Vertex], width: int, whole: bool = False) -> None:
+    grown = explorer.write([leaf.node for leaf in leaves], width, whole=whole)
+    counts = [Counter(map(said, children)) for children in grown]
+    fresh = [distinct(children) for children in grown]
+    values = iter(explorer.judge([node for nodes in fresh for node in nodes]))
+    for leaf, nodes, count in zip(leaves, fresh, counts, strict=True):
+        expand(leaf, [(node, count[said(node)] / width, next(values)) for node in nodes])
+
+
+def most_visited(root: Vertex) -> Vertex:
+    """The leaf that the most visited children lead to, of equally visited ones those of higher Q."""
+    vertex = root
+    while vertex.children:
+        vertex = max(vertex.children, key=lambda child: (child.visits, child.total))
+    return vertex
 
 
 def _pool(root: Vertex) -> list[Scored]:

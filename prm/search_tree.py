@@ -34,10 +34,16 @@ class Node:
 
 
 class Scored(NamedTuple):
-    """A node and what the PRM makes of it, in [0, 1]."""
+    """A node, what the PRM makes of it, in [0, 1], and how many of the draws from its parent said the same."""
 
     node: Node
     value: float
+    votes: int = 1
+
+    @property
+    def weight(self) -> float:
+        """The sum of the values of those draws: what counts in a weighted majority among candidates."""
+        return self.value * self.votes
 
 
 @dataclass(frozen=True)
@@ -151,4 +157,9 @@ class Explorer:
 
 def distinct(nodes: Sequence[Node]) -> list[Node]:
     """The nodes without those that say what an earlier one of them says."""
-    return list({(node.problem, node.text, node.end): node for node in reversed(nodes)}.values())[::-1]
+    return list({said(node): node for node in reversed(nodes)}.values())[::-1]
+
+
+def said(node: Node) -> tuple[int, str, str]:
+    """What a node is, however its tokens spell it."""
+    return node.problem, node.text, node.end

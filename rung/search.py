@@ -118,7 +118,7 @@ def guided(config: GuidedConfig) -> dict[str, Any]:
 def _rows(explorer: Explorer, config: GuidedConfig) -> list[dict[str, Any]]:
     rows = []
     for pool, cost in zip(search(explorer, config.search), explorer.costs, strict=True):
-        node, value = pick(explorer, pool, config.choose)
+        node, value, _ = pick(explorer, pool, config.choose)
         solution = explorer.solution(node)
         problem = solution.problem
         row: dict[str, Any] = {"id": problem.id, "question": problem.question, "gold": problem.answer}

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.search import COLOURS, Kept, Point, best_of_n_at, picture, table
+from benchmarks.search_reasons import SURE, Watched
+from prm.symbolic import SymbolicPRM
+from verifiers.solution import Problem, Solution
+from verifiers.split import split_steps
 
 
 def point(curve: str, right: list[float], tokens: float) -> Point:
@@ -46,3 +50,17 @@ def test_points_are_measured_once(tmp_path: Path) -> None:
         (found,) = Kept(tmp_path / "x/points.jsonl", settings).points("pool", measured)
         assert (found.curve, found.right.tolist(), found.total) == ("best of n", [0.0, 1.0], 200)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("turned", [0.0, 1.0])
+def test_what_a_scorer_had_to_choose_from(turned: float) -> None:
+    texts = ("7-2\n#### 5", "1-2\n#### -1", "7-2\n#### 9", "7-2\n")
+    solutions = [Solution(Problem("chain-1", "3+4-2", "5"), text, split_steps(text)) for text in texts]
+    watched = Watched(SymbolicPRM(), turned)
+    yes, no = (1 - SURE, SURE) if turned else (SURE, 1 - SURE)
+    said = [[yes, yes], [no, yes], [yes, no], [yes]]
+    assert [scores.probabilities.tolist() for scores in watched.score(solutions)] == [pytest.approx(s) for s in said]
+    # after the question 7-2 and 1-2; after 7-2 two last lines; what follows from 1-2 is no choice of a right one
+    first, last = watched.siblings()
+    assert [(score == pytest.approx(yes), right) for score, right in first] == [(True, True), (False, False)]
+    assert [(score == pytest.approx(yes), right) for score, right in last] == [(True, True), (False, False)]

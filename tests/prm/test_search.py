@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from verifiers.solution import Problem
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Search = Callable[[Explorer, int, int], Pools]
 # "a" looks best and leads nowhere, "b" holds what a greedy eye finds, and the best of all hides behind "c".
 TREE = {
     "": ["a\n", "b\n", "c\n", "d\n"],
@@ -67,6 +69,19 @@ def test_beam_search_by_hand(policy: TreePolicy, scorer: TreeScorer) -> None:
     ]
     assert len(scorer.asked) == 3
     assert scorer.asked[1] == ["a\nx", "a\ny", "b\nx", "b\ny\n"]
+
+
+@pytest.mark.parametrize("search", [beam_search, dvts])
+def test_what_several_draws_say_counts_for_each_of_them(tokenizer: PreTrainedTokenizerBase, search: Search) -> None:
+    # of four draws a is worth .9 once and b .5 three times; after it x .9 twice and y .8 twice
+    tree = {"": ["a\n", "b\n", "b\n", "b\n"], "a\n": ["x"], "b\n": ["y", "x"]}
+    scores = {"a": 0.9, "b": 0.5, "a\nx": 0.9, "b\nx": 0.9, "b\ny": 0.8}
+    scorer = TreeScorer(scores)
+    pools = search(explorer(TreePolicy(tokenizer, tree), scorer), 1, 4)
+    assert told(pools) == [[("b\nx", 0.9)]]
+    assert pools[0][0].votes == 2
+    assert pools[0][0].weight == 1.8
+    assert scorer.asked == [["a\n", "b\n"], ["b\ny", "b\nx"]]  # and is judged once
 
 
 def test_dvts_by_hand(policy: TreePolicy, scorer: TreeScorer) -> None:

@@ -54,8 +54,25 @@ def test_a_tree_is_searched_in_order_of_worth_and_to_its_end(tokenizer: PreTrain
         ("b\nx", 0.95),
         ("b\ny\nx", 0.4),
     ]
+
+
+def test_a_tree_that_came_to_no_end_is_gone_on_with_from_its_most_visited_leaf(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    tree = {"": ["a\n", "b\n"], "a\n": ["x\n", "y\n"], "b\n": ["x", "y"], "a\nx\n": ["p", "q"], "a\ny\n": ["p", "q"]}
+    scores = {"a": 0.9, "b": 0.8, "a\nx": 0.5, "a\ny": 0.6, "b\nx": 0.3, "b\ny": 0.1}
+    scores |= {"a\nx\np": 0.7, "a\ny\np": 0.9, "a\ny\nq": 0.1}
+    policy, scorer = TreePolicy(tokenizer, tree), TreeScorer(scores)
     (pool,) = mcts(explorer(policy, scorer), 2, 1, 0.0)
-    assert [s.node.text for s in pool] == ["a\n", "b\n"]  # nothing has ended: the open leaves
+    # a and b are visited once each, and a is worth more
+    assert [texts for texts, *_ in policy.calls] == [[""], ["a\n"]]
+    assert (policy.calls[1][1].n, policy.calls[1][1].stop) == (2, ())
+    assert [(s.node.text, s.node.end) for s in pool] == [("a\nx\np", "finished"), ("a\ny\np", "finished")]
+    (pool,) = mcts(explorer(policy, scorer), 2, 2, 0.0)  # a is visited three times, b once, y is worth more than x
+    assert [texts for texts, *_ in policy.calls[2:]] == [[""], ["a\n"], ["a\ny\n"]]
+    assert [(s.node.text, s.value) for s in pool] == [("a\ny\np", 0.9), ("a\ny\nq", 0.1)]
+    short = explorer(policy, scorer, budget=1)
+    assert [s.node.text for s in mcts(short, 2, 1, 0.0)[0]] == ["a\n", "b\n"]  # nothing is left to end them with
 
 
 def test_equal_draws_are_one_child_with_a_larger_prior(tokenizer: PreTrainedTokenizerBase) -> None:

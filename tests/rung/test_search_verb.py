@@ -59,7 +59,7 @@ def test_rows_say_what_was_found_and_what_it_took(
     assert found["beam_search", 4] == found["beam_search", 6]  # what is searched beside a problem changes nothing
     assert all(row["candidates"] == 8 for row in found["best_of_n", 6])
     assert main(["search", *given, f"folder={tmp_path}/x", "search.strategy=dvts", "search.n=6"]) == 2
-    assert "n=6 is no multiple of width=4" in capsys.readouterr().err
+    assert "n=6 is no multiple of width=8" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -56,15 +56,16 @@ def rival_sentence(pair: Comparison) -> str:
 
 
 def ranking_sentences(cells: list[Measurement], pairs: list[Comparison]) -> list[str]:
-    """The means, best first, and how sure the lead is: a warning where no paired interval was recorded."""
+    """The means, best first, and how sure the best one's lead is over the next that it was compared with."""
     metric = cells[0].metric
     best = sorted((c for c in cells if c.metric == metric), key=lambda cell: -cell.mean)
     shown = _first_few([f"{c.arm} {percent(c.mean)}" for c in best])
     ranking = f"{metric.capitalize()} on held-out problems: {shown}"
     if not pairs:
         return [f"{ranking}; no paired interval was recorded."]
-    leads = [p for p in pairs if {p.a, p.b} == {c.arm for c in best[:2]} and p.metric == metric]
-    return [f"{ranking}.", *(lead_sentence(p) for p in leads)]
+    places = {cell.arm: place for place, cell in enumerate(best)}
+    leads = [p for p in pairs if p.metric == metric and places.get(p.a) == 0 and p.b in places]
+    return [f"{ranking}.", *(lead_sentence(p) for p in sorted(leads, key=lambda p: places[p.b])[:1])]
 
 
 def lead_sentence(pair: Comparison) -> str:

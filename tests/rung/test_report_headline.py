@@ -81,16 +81,18 @@ def test_a_difference_without_an_interval_is_no_result() -> None:
     ]
 
 
-def test_the_lead_of_the_best_over_the_next_is_told() -> None:
-    arms = [{"name": name, "greedy": mean} for name, mean in (("ppo (a)", 0.5), ("ppo (b)", 0.6), ("sft", 0.1))]
-    assert headline(record({"arms": arms, "paired": [pair("ppo (b)", "ppo (a)", 0.1, 0.02, 0.18)]})) == [
-        "Greedy on held-out problems: ppo (b) 60.0%, ppo (a) 50.0%, sft 10.0%.",
+def test_the_lead_of_the_best_over_the_next_that_it_was_paired_with_is_told() -> None:
+    names = {"sft (a)": 0.1, "ppo (a)": 0.5, "sft (b)": 0.55, "ppo (b)": 0.6}
+    arms = [{"name": name, "greedy": mean} for name, mean in names.items()]
+    others = [pair("ppo (a)", "sft (a)", 0.4, 0.3, 0.5), pair("ppo (b)", "sft (a)", 0.5, 0.4, 0.6)]
+    told = [*others, pair("ppo (b)", "ppo (a)", 0.1, 0.02, 0.18)]
+    assert headline(record({"arms": arms, "paired": told})) == [
+        "Greedy on held-out problems: ppo (b) 60.0%, sft (b) 55.0%, ppo (a) 50.0%, sft (a) 10.0%.",
         "On the same problems ppo (b) − ppo (a) is +10.0 points, 95% interval 2.0 to 18.0.",
     ]
-    unsettled = pair("ppo (b)", "ppo (a)", 0.1, -0.02, 0.22)
-    assert headline(record({"arms": arms, "paired": [unsettled]}))[1].endswith(
-        "−2.0 to 22.0, which holds zero: not settled."
-    )
+    assert headline(record({"arms": arms, "paired": others[:1]}))[1:] == []
+    unsettled = headline(record({"arms": arms, "paired": [pair("ppo (b)", "ppo (a)", 0.1, -0.02, 0.22)]}))[1]
+    assert unsettled.endswith("−2.0 to 22.0, which holds zero: not settled.")
 
 
 def test_an_unfinished_run_says_so() -> None:

@@ -54,7 +54,8 @@ def study(records: Sequence[RunRecord]) -> Study:
     for record in records:
         for training in record.runs:
             groups.setdefault(_identity(record, training), []).append((record, training))
-    called = _distinct([_arm_label(group, names) for group in groups.values()])
+    alone = all(training.name.startswith("ppo") for record in records for training in record.runs)
+    called = _distinct([_arm_label(group, names, alone) for group in groups.values()])
     arms = [_arm(name, group) for name, group in zip(called, groups.values(), strict=True)]
     arm_of = {
         (record.name, arm_name(training.name)): name
@@ -106,11 +107,11 @@ def _identity(record: RunRecord, training: Training) -> str:
     return json.dumps([comparable(record.ladder), comparable(training.config)], sort_keys=True, default=str)
 
 
-def _arm_label(group: list[tuple[RunRecord, Training]], names: dict[str, str]) -> tuple[str, str]:
-    """What to call an arm, and what to add to its name where another arm is called the same."""
+def _arm_label(group: list[tuple[RunRecord, Training]], names: dict[str, str], alone: bool) -> tuple[str, str]:
+    """What to call an arm (PPO's by its credit, where PPO is ``alone``), and what to add where another is called so."""
     record, training = group[0]
     folder = _without_seed(training.name, training.config) if len(group) > 1 else training.name
-    return arm_name(folder), names[record.name] or record.name
+    return arm_name(folder) if alone else folder.replace("_", " "), names[record.name] or record.name
 
 
 def _distinct(labels: list[tuple[str, str]]) -> list[str]:

@@ -56,6 +56,14 @@ def test_a_seed_at_the_end_is_no_part_of_an_arms_name(tmp_path: Path, name: str)
     assert [arm.name for arm in of(tmp_path).arms] == ["ppo"]
 
 
+def test_ppo_is_named_beside_other_algorithms(tmp_path: Path) -> None:
+    for folder, form in (("ppo-process", "delta"), ("ppo-outcome", "outcome")):
+        write_run(tmp_path / folder, 0, credit={"form": form})
+    assert [arm.name for arm in of(tmp_path).arms] == ["process", "outcome"]
+    write_run(tmp_path / "grpo-process", 0, advantage={"estimator": "group"})
+    assert [arm.name for arm in of(tmp_path).arms] == ["grpo-process", "ppo-process", "ppo-outcome"]
+
+
 def test_a_number_that_is_not_the_seed_stays(tmp_path: Path) -> None:
     write_run(tmp_path / "process-10", 0)
     write_run(tmp_path / "process-11", 1)

@@ -2,7 +2,7 @@
 benchmark says, in Rung's engine and in transformers' ``generate`` alike."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,22 +38,19 @@ def model_and_prompts(
     return model, tokenizer, questions, lengths
 
 
-def forced_draws(
-    prompts: Sequence[Sequence[int]], lengths: Sequence[int], cap: int
-) -> Callable[[Sequence[int], Any], np.ndarray]:
-    """What to put in the place of ``lm.engine.uniform_draws`` so that sample i has ``lengths[i]`` tokens.
+def forced_draws(lengths: Mapping[int, Sequence[int]], cap: int) -> Callable[[Sequence[int], Any], np.ndarray]:
+    """What to put in the place of ``lm.engine.uniform_draws`` so that the samples of the prompt with seed s have
+    ``lengths[s]`` tokens.
 
-    EOS is token 0, which a draw of 0 takes and one above a twentieth does not while the model is near uniform. All
-    samples must fit in one batch of the engine, which takes prompts by length.
+    EOS is token 0, which a draw of 0 takes and one above a twentieth does not while the model is near uniform.
     """
-    n = len(lengths) // len(prompts)
-    rows = [i * n + k for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])) for k in range(n)]
 
     def draws(seeds: Sequence[int], sampling: Any) -> np.ndarray:
-        chances = 0.05 + 0.95 * np.random.default_rng(seeds[0]).random((len(rows), sampling.max_tokens))
-        for row, i in enumerate(rows):
-            if lengths[i] < cap:
-                chances[row, lengths[i] - 1] = 0.0
+        wanted = [length for seed in seeds for length in lengths[seed]]
+        chances = 0.05 + 0.95 * np.random.default_rng(seeds[0]).random((len(wanted), sampling.max_tokens))
+        for row, length in enumerate(wanted):
+            if length < cap:
+                chances[row, length - 1] = 0.0
         return chances
 
     return draws

@@ -41,7 +41,7 @@ def rung_side(work: dict[str, Any], turns: Turns) -> None:
 
     import lm.engine
     from benchmarks.lengths import forced_draws
-    from lm.engine import Sampling, TransformersEngine
+    from lm.engine import Sampling, TransformersEngine, in_groups, request_seeds
     from lm.models import load_causal_lm, load_tokenizer
     from lm.optim import OptimConfig, make_optimizer
     from rl.batch import pack
@@ -71,9 +71,9 @@ def rung_side(work: dict[str, Any], turns: Turns) -> None:
         learners["critic"] = Learner(critic, make_optimizer(critic, optim), optim)
     engine = TransformersEngine(policy, tokenizer, config.engine_batch)
     problems = [Problem(str(i), question, "1") for i, question in enumerate(work["prompts"])]
-    prompts = tokenizer([f"{prompt}\n" for prompt in work["prompts"]])["input_ids"]
     for step, lengths in enumerate(work["rounds"]):
-        lm.engine.uniform_draws = forced_draws(prompts, lengths, work["cap"])  # type: ignore[assignment]
+        wanted = dict(zip(request_seeds(step, len(problems)), in_groups(lengths, n), strict=True))
+        lm.engine.uniform_draws = forced_draws(wanted, work["cap"])  # type: ignore[assignment]
         turns.begin()
         rollouts = sample_rollouts(engine, tokenizer, problems, config.sampling, step)
         tokens = pack(rollouts)

@@ -1,24 +1,28 @@
-"""Tokens a second of Rung's engine beside transformers' plain ``generate`` at its best batch size, GSM8K's lengths.
+"""Tokens a second of every engine beside transformers' plain ``generate`` at its best batch size, GSM8K's lengths.
 
-    python -m benchmarks.rollouts DATA/gsm8k/train.jsonl.gz
+    P -m benchmarks.rollouts DATA/gsm8k/train.jsonl.gz          # P: a Python with this repository's needs, vLLM and Ray
 
-One model, one process, in turns: every way samples one completion of each prompt, which ends after as many tokens as
-some GSM8K solution has (at most 256). Plain ``generate`` gets its prompts sorted by length, and its fastest batch size
-counts.
+One model, one completion of each prompt, which ends after as many tokens as some GSM8K solution has (at most 256). Each
+way of sampling has a process of its own (benchmarks/rollouts_worker.py), all one after the other: a few prompts to warm
+up, then ``--rounds`` turns, of which the best counts. CPU seconds are those of the process and of all that it started.
+Plain ``generate`` gets its prompts sorted by length. Replicas are as many as ``--threads``, of one thread each. What
+the Python lacks is left out, in a line.
 """
 
 import argparse
-import time
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from transformers import LogitsProcessorList
 
-import lm.engine
-from benchmarks.lengths import CAP, ForcedEnds, forced_draws, model_and_prompts
-from lm.engine import Sampling, TransformersEngine
+from benchmarks.lengths import CAP, model_and_prompts
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = ("transformers", "ray", "vllm", "vllm-server", "continuous")
 
 
 def main() -> None:
@@ -26,54 +30,50 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128])
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128], help="plain generate's")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    model, tokenizer, questions, solutions = model_and_prompts(arguments.file, arguments.prompts)
-    prompts = [list(ids) for ids in tokenizer([f"{q}\n" for q in questions])["input_ids"]]
-    lengths = np.random.default_rng(0).choice(solutions, len(prompts)).tolist()
-    seconds: dict[str, list[float]] = {}
-    for turn in range(arguments.rounds):
-        for batch in (0, *arguments.batches):
-            wall, cpu = time.perf_counter(), time.process_time()
-            if batch:
-                plain(model, tokenizer, prompts, lengths, batch)
-            else:
-                ours(model, tokenizer, prompts, lengths, turn)
-            name = f"generate, {batch} at once" if batch else "Rung"
-            took = [time.perf_counter() - wall, time.process_time() - cpu]
-            print(f"{name}: {took[0]:.1f} s, {took[1]:.1f} of CPU", flush=True)
-            seconds.setdefault(name, []).append(took[0])
-            seconds.setdefault(f"{name} cpu", []).append(took[1])
-    best = {name: min(times) for name, times in seconds.items()}
-    rival = min((name for name in best if name.startswith("gen") and "cpu" not in name), key=lambda name: best[name])
-    print(f"{len(prompts)} prompts, {sum(lengths):,} tokens, {arguments.threads} threads; best of {arguments.rounds}")
-    for name in ("Rung", rival):
-        wall, cpu = (sum(lengths) / best[key] for key in (name, f"{name} cpu"))
-        print(f"{name}: {wall:,.0f} tokens a second, {cpu:,.0f} by CPU time")
-    print(f"{best[rival] / best['Rung']:.2f} times ({best[rival + ' cpu'] / best['Rung cpu']:.2f} by CPU time)")
+    with tempfile.TemporaryDirectory() as folder:
+        model, tokenizer, questions, solutions = model_and_prompts(arguments.file, arguments.prompts)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        work = {
+            "prompts": tokenizer([f"{question}\n" for question in questions])["input_ids"],
+            "lengths": np.random.default_rng(0).choice(solutions, len(questions)).tolist(),
+            "cap": CAP, "rounds": arguments.rounds, "threads": arguments.threads,
+        }  # fmt: skip
+        (Path(folder) / "work.json").write_text(json.dumps(work))
+        rows = {way: best(way, folder, arguments.threads) for way in ways(arguments)}
+    print(f"{len(questions)} prompts, {sum(work['lengths']):,} tokens, {arguments.threads} threads")
+    rival = max((row for way, row in rows.items() if way.startswith("generate")), key=lambda row: row[0], default=None)
+    print("| engine | tokens a second | by CPU time | times plain generate's best | by CPU time |")
+    print("|---|---|---|---|---|")
+    for way, row in rows.items():
+        if row[0]:
+            beside = [f"{mine / its:.2f}" for mine, its in zip(row, rival, strict=True)] if rival else ["", ""]
+            print(f"| {way} | {row[0]:,.0f} | {row[1]:,.0f} | {' | '.join(beside)} |")
 
 
-def ours(model: Any, tokenizer: Any, prompts: list[list[int]], lengths: list[int], seed: int) -> None:
-    lm.engine.uniform_draws = forced_draws(prompts, lengths, CAP)  # type: ignore[assignment]
-    engine = TransformersEngine(model, tokenizer, len(prompts))
-    made = engine.generate(prompts, Sampling(max_tokens=CAP), seed)
-    assert [len(c.token_ids) for c in made] == lengths, "samples did not end where the benchmark said"
+def ways(arguments: argparse.Namespace) -> list[str]:
+    return [*(f"generate, {batch} at once" for batch in arguments.batches), *arguments.engines]
 
 
-def plain(model: Any, tokenizer: Any, prompts: list[list[int]], lengths: list[int], batch: int) -> None:
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        width = max(len(prompts[i]) for i in rows)
-        ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(prompts[i])) + prompts[i] for i in rows])
-        ends = ForcedEnds(tokenizer.eos_token_id, [lengths[i] for i in rows], CAP)
-        model.generate(
-            input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long(), do_sample=True, top_k=0,
-            max_new_tokens=CAP, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-            logits_processor=LogitsProcessorList([ends]),
-        )  # fmt: skip
+def best(way: str, folder: str, threads: int) -> tuple[float, float]:
+    """Tokens a second by the clock and by CPU time, the best of the turns; (0, 0) where it cannot be had."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": str(threads),
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TOKENIZERS_PARALLELISM": "false",
+    }  # fmt: skip
+    words = [sys.executable, "-m", "benchmarks.rollouts_worker", way, folder]
+    ran = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if ran.returncode:
+        print(f"{way}: left out ({(ran.stderr.strip().splitlines() or ['it said nothing'])[-1]})", flush=True)
+        return 0.0, 0.0
+    turns = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    for turn in turns:
+        print(f"{way}: {turn['tokens']:,} tokens, {turn['seconds']:.1f} s, {turn['cpu']:.1f} of CPU", flush=True)
+    return max(t["tokens"] / t["seconds"] for t in turns), max(t["tokens"] / t["cpu"] for t in turns)
 
 
 if __name__ == "__main__":

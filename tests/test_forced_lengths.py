@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList
 
 import lm.engine
 from benchmarks.lengths import ForcedEnds, forced_draws
-from lm.engine import Sampling, TransformersEngine
+from lm.engine import Sampling, TransformersEngine, in_groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,9 +21,12 @@ def test_the_engine_ends_where_it_is_told(
 ) -> None:
     prompts = tokenizer(["8+4-3\n", "7", "1+1\n"])["input_ids"]
     assert tokenizer.eos_token_id == 0
-    monkeypatch.setattr(lm.engine, "uniform_draws", forced_draws(prompts, LENGTHS, CAP))
-    made = TransformersEngine(tiny_policy, tokenizer).generate(prompts, Sampling(max_tokens=CAP, n=2), 0)
-    assert [len(c.token_ids) for c in made] == LENGTHS
+    seeds = [5, 3, 4]
+    wanted = dict(zip(seeds, in_groups(LENGTHS, 2), strict=True))
+    monkeypatch.setattr(lm.engine, "uniform_draws", forced_draws(wanted, CAP))
+    for batch in (64, 2):  # all prompts at once, and one by one
+        made = TransformersEngine(tiny_policy, tokenizer, batch).generate(prompts, Sampling(max_tokens=CAP, n=2), seeds)
+        assert [len(c.token_ids) for c in made] == LENGTHS
     assert [c.finish for c in made] == ["stop", "length", "stop", "stop", "stop", "length"]
 
 

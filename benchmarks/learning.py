@@ -5,7 +5,7 @@
 
 Trains one SFT policy and one PRM; from there, for each algorithm (a file in configs/rl) and seed, an arm with step
 rewards and, for those in --both, one with credit.form=outcome, all on one budget of sampled tokens and 64 rollouts an
-update; and with as many tokens, what learns from verdicts alone: DPO, IPO and KTO on pairs, and expert iteration.
+update; and with as many tokens, what needs no policy gradient: DPO and its kin on pairs, and expert iteration.
 Evaluates every arm on the same 1,000 test problems and prints Markdown for benchmarks/RESULTS.md. Two arms of RL run at
 once, one thread each. Arms that are there already are not trained again.
 """
@@ -60,7 +60,7 @@ def main() -> None:
         nargs="*",
         choices=ALGORITHMS,
         default=ALGORITHMS,
-        help="that learn from verdicts, --one-seeds each",
+        help="without a policy gradient, --one-seeds each",
     )
     parser.add_argument("--tokens", type=int, default=60_000, help="token budget of each arm")
     parser.add_argument("overrides", nargs="*", help="key=value of the ladder, for example prm.fit.steps=600")
@@ -78,7 +78,10 @@ def main() -> None:
         run_side_by_side(missing[i : i + 2])
 
     learnt = [(a, seed) for a in arguments.verdicts for seed in range(arguments.one_seeds)]
-    folders = {(a, "verdict", seed): train_arm(ladder, a, seed, arguments.tokens) for a, seed in learnt}
+    folders = {
+        (a, "process" if a == "step_dpo" else "verdict", seed): train_arm(ladder, a, seed, arguments.tokens)
+        for a, seed in learnt
+    }
 
     evaluation = stage(ladder, "eval")
     start = greedy_outcomes(str(ladder.folder / "sft/model"), evaluation)

@@ -1,12 +1,14 @@
-"""The arms of benchmarks/learning.py that learn without a policy gradient: DPO, IPO and KTO, and expert iteration.
+"""The arms of benchmarks/learning.py that learn without a policy gradient: DPO and its kin, and expert iteration.
 
 Each gets as many sampled tokens as an arm of RL, and starts from the same SFT policy; the verifier is all that it asks.
 Pairs are of solutions of one problem that the policy wrote, a right one chosen and a wrong one rejected, sampled anew
-in each round (iterative DPO: Xu et al. 2023; Pang et al. 2024).
+in each round (iterative DPO: Xu et al. 2023; with the chosen one's NLL, RPO: Pang et al. 2024). Step-DPO alone asks the
+exact check of steps, and learns from right and wrong steps after the same beginning.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +22,33 @@ from lm.progress import progress
 from lm.sft import FitConfig
 from lm.tokenizer import encode
 from lm.torch_setup import prepare_torch
-from prm.problems import load_problems
+from prm.labelling import symbolic_labels
+from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
 from prm.scores import read_labeled
 from rl import dpo, expert
 from rl.config import RLConfig
 from rl.dpo import DPOConfig, PreferenceLoss
 from rl.expert import ExpertConfig
-from rl.preferences import PreferenceData
+from rl.preferences import PreferenceData, step_pairs
 from rl.rollout import draw
 from rung.ladder import Ladder, stage
-from verifiers.solution import Solution
+from verifiers.families import is_built_in
+from verifiers.solution import Problem, Solution
 from verifiers.verify import verify_solution
 
-ALGORITHMS = ("dpo", "ipo", "kto", "expert")
-LOSSES = {"dpo": PreferenceLoss("dpo", 0.1), "ipo": PreferenceLoss("ipo", 0.1), "kto": PreferenceLoss("kto", 0.1)}
-ROUNDS = 4  # each samples from the policy as the round before left it, and spends as many tokens
-SAMPLES, MOST, CHUNK = 8, 8, 4  # of pairs: solutions a problem, pairs of one at most, problems sampled at once
-EPOCHS, BATCH = 4, 32  # over the pairs of a round
+LOSSES = {
+    "dpo": PreferenceLoss("dpo", beta=1.0),
+    "rpo": PreferenceLoss("dpo", beta=0.3, nll_weight=5.0),  # iterative RPO
+    "ipo": PreferenceLoss("ipo", beta=4.0),  # pairs told apart by 1/8 of a nat a token, 4 or 5 nats a solution
+    "kto": PreferenceLoss("kto", beta=0.3),
+    "step_dpo": PreferenceLoss("dpo", beta=1.0),
+}
+ALGORITHMS = (*LOSSES, "expert")
+ROUNDS = 4  # of expert iteration
+PAIR_ROUNDS = 8  # of the others; each samples from the policy as the one before left it, and spends as many tokens
+SAMPLES, MOST, CHUNK = 8, 4, 4  # of pairs: solutions a problem, pairs of one at most, problems sampled at once
+STEPS, BATCH = 10, 32  # optimizer steps of a round, on the pairs of all rounds so far, and pairs in each
 
 
 def train_arm(ladder: Ladder, algorithm: str, seed: int, tokens: int) -> Path:
@@ -48,10 +59,10 @@ def train_arm(ladder: Ladder, algorithm: str, seed: int, tokens: int) -> Path:
     if algorithm == "expert":
         return iterate_expert(ladder, rl, folder, seed, tokens)
     policy = rl.policy
-    for number in range(ROUNDS):
+    for number in range(PAIR_ROUNDS):
         found = folder / f"round-{number}"
         if not (found / "model").exists():
-            iterate_pairs(rl, policy, found, LOSSES[algorithm], seed * ROUNDS + number, tokens // ROUNDS)
+            iterate_pairs(rl, policy, found, algorithm, seed * PAIR_ROUNDS + number, tokens // PAIR_ROUNDS)
         policy = str(found / "model")
     return found
 
@@ -73,29 +84,30 @@ def iterate_expert(ladder: Ladder, rl: RLConfig, folder: Path, seed: int, tokens
     return folder
 
 
-def iterate_pairs(rl: RLConfig, policy: str, folder: Path, loss: PreferenceLoss, seed: int, tokens: int) -> None:
+def iterate_pairs(rl: RLConfig, policy: str, folder: Path, algorithm: str, seed: int, tokens: int) -> None:
     """One round: sample from ``policy``, which is also the reference, and learn from right against wrong."""
     path = folder.with_suffix(".jsonl")
-    pairs = sample_pairs(rl, policy, seed, tokens)
+    find = right_against_wrong_steps if algorithm == "step_dpo" else right_against_wrong
+    pairs = [pair for group in sample_groups(rl, policy, seed, tokens) for pair in find(group)]
     write_lines(path, pairs)
-    steps = max(1, round(EPOCHS * len(pairs) / BATCH))
-    fit = FitConfig(steps=steps, batch=BATCH, save_every=0, optim=OptimConfig(lr=2e-4, warmup=5, schedule="constant"))
+    found = sorted(str(path) for path in folder.parent.glob("round-*.jsonl"))
+    fit = FitConfig(steps=STEPS, batch=BATCH, save_every=0, optim=OptimConfig(lr=1e-4, warmup=1, schedule="constant"))
     dpo.train(
         DPOConfig(
-            folder=folder, policy=policy, data=PreferenceData(pairs=(str(path),), validation_fraction=0.0),
-            prompt=rl.prompt, fit=fit, seed=seed, threads=1, overwrite=True, **asdict(loss),
+            folder=folder, policy=policy, data=PreferenceData(pairs=tuple(found), validation_fraction=0.0),
+            prompt=rl.prompt, fit=fit, seed=seed, threads=1, overwrite=True, **asdict(LOSSES[algorithm]),
         )
     )  # fmt: skip
 
 
-def sample_pairs(rl: RLConfig, policy: str, seed: int, tokens: int) -> list[dict[str, str]]:
-    """Sample problems of RL's pool until ``tokens`` are spent, and pair right solutions with wrong ones."""
+def sample_groups(rl: RLConfig, policy: str, seed: int, tokens: int) -> list[list[Solution]]:
+    """The whole solutions of each problem of RL's pool that is sampled before ``tokens`` are spent."""
     prepare_torch(seed, 1)
     tokenizer = load_tokenizer(policy)
     engine = open_engine(rl.engine, policy, tokenizer, dtype=rl.dtype, batch=rl.engine_batch)
-    problems = [e.problem for e in load_problems(rl.problems, "train", rl.pool, stream=3)]
+    problems = load_pool(rl.problems, rl.pool)
     sampling = replace(rl.sampling, n=SAMPLES)
-    pairs: list[dict[str, str]] = []
+    groups: list[list[Solution]] = []
     spent = chunk = 0
     with progress(f"pairs, seed {seed}", tokens) as bar:
         while spent < tokens:
@@ -105,8 +117,14 @@ def sample_pairs(rl: RLConfig, policy: str, seed: int, tokens: int) -> list[dict
             bar.advance(min(new, tokens - spent))
             spent, chunk = spent + new, chunk + 1
             for group in in_groups(drawn, SAMPLES):
-                pairs += right_against_wrong([s for s, completion in group if completion.finish == "stop"])
-    return pairs
+                groups.append([s for s, completion in group if completion.finish == "stop"])
+    return groups
+
+
+@cache
+def load_pool(config: ProblemsConfig, count: int | None) -> list[Problem]:
+    """RL's training problems: once for all rounds, each of which takes less time than making them."""
+    return [e.problem for e in load_problems(config, "train", count, stream=3)]
 
 
 def right_against_wrong(solutions: Sequence[Solution]) -> list[dict[str, str]]:
@@ -121,4 +139,13 @@ def right_against_wrong(solutions: Sequence[Solution]) -> list[dict[str, str]]:
     return [
         {"prompt": solutions[0].problem.question, "chosen": right[i % len(right)], "rejected": wrong[i % len(wrong)]}
         for i in range(count)
+    ]
+
+
+def right_against_wrong_steps(solutions: Sequence[Solution]) -> list[dict[str, str]]:
+    """At most ``MOST`` pairs of steps after one beginning, by the exact check of each step."""
+    pairs = step_pairs([symbolic_labels(s, is_built_in(s.problem)) for s in solutions])
+    return [
+        {"prompt": p.question, "prefix": p.prefix or "", "chosen": p.chosen, "rejected": p.rejected}
+        for p in pairs[:MOST]
     ]

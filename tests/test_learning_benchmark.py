@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.learning import Arm, arm_config, curve, share_of_tokens, tokens_to_reach
-from benchmarks.learning_verdicts import right_against_wrong
+from benchmarks.learning_verdicts import right_against_wrong, right_against_wrong_steps
 from lm.config import load
 from rung.ladder import Ladder
 from verifiers.solution import Problem, Solution
@@ -76,3 +76,14 @@ def test_pairs_of_right_against_wrong_by_hand() -> None:
     assert {pair["prompt"] for pair in pairs} == {"2+2"}
     assert right_against_wrong([Solution(problem, "#### 4", ())]) == []
     assert right_against_wrong([]) == []
+
+
+def test_pairs_of_steps_by_hand() -> None:
+    """One wrong step after each of two beginnings; a right answer to what a wrong step left is no pair of anything."""
+    problem = Problem("chain-1-24e1c03dc3", "5-1+2", "6")  # the id that the families give it
+    texts = ["4+2\n#### 6", "6+2\n#### 8", "4+2\n#### 5", "6+2\n#### 7"]
+    pairs = right_against_wrong_steps([Solution(problem, text, split_steps(text)) for text in texts])
+    assert pairs == [
+        {"prompt": "5-1+2", "prefix": "", "chosen": "4+2\n", "rejected": "6+2\n"},
+        {"prompt": "5-1+2", "prefix": "4+2\n", "chosen": "#### 6", "rejected": "#### 5"},
+    ]

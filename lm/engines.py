@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lm.config import key
 from lm.engine import Engine, TransformersEngine
+from lm.lora import adapter_rank
 from lm.models import DType, default_device, load_causal_lm
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 # Keys that say where an engine runs and with how much, and not what it samples: a resumed run may have others.
 PLACEMENT = (
-    "url", "python", "arguments", "cache_gib", "memory", "replicas", "cluster", "replica_cpus", "replica_gpus", "sleep",
+    "url", "python", "arguments", "adapters", "cache_gib", "memory", "replicas", "cluster", "replica_cpus",
+    "replica_gpus", "sleep",
 )  # fmt: skip
 
 
@@ -30,6 +32,9 @@ class EngineConfig:
     url: str | None = key(None, "a vLLM server to join, up to and with /v1; null starts one and stops it at the end")
     python: str | None = key(None, "interpreter that has vLLM, for a server started here; null: this one")
     arguments: tuple[str, ...] = key((), "further words for such a server, for example [--tensor-parallel-size=4]")
+    adapters: bool = key(
+        True, "such a server gets of a policy with lora.rank the adapter alone, as vLLM's own LoRA; false: all, merged"
+    )
     context: int | None = key(None, "longest prompt and completion in vLLM, tokens; null: what the model reads", low=2)
     cache_gib: float | None = key(
         None, "vLLM's cache of keys and values, GiB; null: 1 on a CPU, on a GPU what memory leaves", low=0.01
@@ -80,15 +85,16 @@ def open_engine(
 
     if config.url is not None:
         return ServerEngine(ChatConfig(url=config.url, model=name, concurrency=batch), tokenizer)
-    server = start_server(config, name, dtype=dtype, batch=batch)
+    server = start_server(config, name, dtype=dtype, batch=batch, rank=adapter_rank(model) if config.adapters else 0)
     return ServerEngine(ChatConfig(url=server.url, model=name, concurrency=batch, retries=2), tokenizer, server)
 
 
-def start_server(config: EngineConfig, name: str, *, dtype: DType, batch: int) -> "VLLMServer":
-    """A vLLM server of the model at ``name``, which ends when nothing refers to it any more."""
+def start_server(config: EngineConfig, name: str, *, dtype: DType, batch: int, rank: int = 0) -> "VLLMServer":
+    """A vLLM server of the model at ``name``, which ends when nothing refers to it any more; with a ``rank`` one that
+    takes adapters of it."""
     from lm.vllm_server import VLLMServer
 
     return VLLMServer(
         name, dtype=dtype, batch=batch, context=config.context, cache_gib=config.cache_gib, memory=config.memory,
-        python=config.python or sys.executable, arguments=config.arguments,
+        python=config.python or sys.executable, arguments=config.arguments, rank=rank,
     )  # fmt: skip

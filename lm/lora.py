@@ -63,6 +63,11 @@ def has_adapter(model: Any) -> "TypeGuard[PreTrainedModel]":
     return hasattr(model, "peft_config")
 
 
+def adapter_rank(model: Any) -> int:
+    """The rank of the model's adapter; 0 without one, or without a model."""
+    return int(model.peft_config[_NAME].r) if hasattr(model, "peft_config") else 0
+
+
 @contextmanager
 def adapter_off(model: Any) -> Iterator[None]:
     """The model as it was before its adapter: the reference that needs no second copy. Others stay as they are."""

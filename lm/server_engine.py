@@ -15,7 +15,7 @@ import numpy as np
 from lm.chat import ChatConfig, post
 from lm.engine import Completion, Finished, Sampling, in_order
 from lm.errors import UserError
-from lm.lora import plain_weights
+from lm.lora import has_adapter, plain_weights, save_adapter, trained_weights
 from lm.vllm_engine import prompt_seeds
 from lm.vllm_server import VLLMServer
 
@@ -35,14 +35,20 @@ class ServerEngine:
     ) -> None:
         self.endpoint, self.server = endpoint, server
         self.eos = int(tokenizer.eos_token_id)
+        self.model = endpoint.model  # by which name the newest weights are asked for
+        self.adapters = 0  # how many were sent
 
     def load_weights(self, model: "PreTrainedModel") -> None:
-        """Hand the weights over as files: the server's process reads them in place of its own.
+        """Hand the weights over as files: the server's process reads them in place of its own, or of a model with an
+        adapter, where the server takes one, the adapter alone.
 
         vLLM's own weight transfer needs NCCL or CUDA, which a CPU has not; files need a disk that both see.
         """
         if self.server is None:
             raise UserError("a vLLM server that Rung did not start takes no weights; leave engine.url out")
+        if self.server.rank and has_adapter(model):
+            self._load_adapter(model)
+            return
         from safetensors.torch import save_file
 
         with tempfile.TemporaryDirectory(prefix="rung-weights-") as folder:
@@ -52,8 +58,20 @@ class ServerEngine:
             save_file(weights, Path(folder) / "model.safetensors", metadata={"format": "pt"})
             reload = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
             self._command("collective_rpc", reload)
-        if not self._command("reset_prefix_cache", {}).get("success"):
+        if not json.loads(self._command("reset_prefix_cache", {})).get("success"):
             raise RuntimeError("vLLM kept its prefix cache: requests are still running")
+        self.model = self.endpoint.model
+
+    def _load_adapter(self, model: "PreTrainedModel") -> None:
+        """Under a new name, by which vLLM also tells apart what it has cached; it forgets the one used least lately."""
+        old, self.adapters = self.model, self.adapters + 1
+        self.model = f"adapter-{self.adapters}"
+        with tempfile.TemporaryDirectory(prefix="rung-adapter-") as folder:
+            path = Path(folder) / "adapter"
+            save_adapter(path, model, trained_weights(model))
+            self._command("v1/load_lora_adapter", {"lora_name": self.model, "lora_path": str(path)})
+        if old != self.endpoint.model:
+            self._command("v1/unload_lora_adapter", {"lora_name": old})
 
     def generate(
         self,
@@ -82,7 +100,7 @@ class ServerEngine:
     def _complete(self, prompt: Sequence[int], sampling: Sampling, seed: int) -> list[Completion]:
         drawn = sampling.temperature > 0  # vLLM refuses n greedy completions, all the same
         body = {
-            "model": self.endpoint.model, "prompt": list(prompt), "n": sampling.n if drawn else 1, "seed": seed,
+            "model": self.model, "prompt": list(prompt), "n": sampling.n if drawn else 1, "seed": seed,
             "temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens,
             "logprobs": 0, "return_token_ids": True, "ignore_eos": True, "stop_token_ids": [self.eos],
             "stop": list(sampling.stop), "add_special_tokens": False,
@@ -102,15 +120,16 @@ class ServerEngine:
             completions.append(Completion(ids, logprobs, "stop" if choice["finish_reason"] == "stop" else "length"))
         return completions
 
-    def _command(self, path: str, body: Any) -> Any:
-        """One of the calls of vLLM's development mode, which have no /v1."""
+    def _command(self, path: str, body: Any) -> bytes:
+        """One of the calls that a started server answers beside the protocol's."""
         assert self.server is not None
         request = urllib.request.Request(
             f"{self.server.address}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=600) as response:
-                return json.loads(response.read())
+                answer: bytes = response.read()
+                return answer
         except (OSError, urllib.error.URLError) as error:
             self.server.check()
             raise UserError(

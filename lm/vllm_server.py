@@ -20,6 +20,7 @@ from lm.vllm_engine import CPU_CACHE_GIB, ON_CPU
 
 _PATIENCE = 900.0  # seconds until a large model has to be up
 _GRACE = 20.0  # seconds to end by itself
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
 _KEEPER = Path(__file__).with_name("keeper.py")
 
 
@@ -27,8 +28,8 @@ class VLLMServer:
     """A running server of the model at ``name`` on a free port of this machine; ``url`` ends in /v1.
 
     It ends when nothing refers to it any more, when this process ends in whatever way, or at ``stop()``: lm/keeper.py,
-    which is ``process``, sees to that. ``python`` is the interpreter
-    that has vLLM. Raises UserError with the end of its log where it does not come up.
+    which is ``process``, sees to that. ``python`` is the interpreter that has vLLM. With a ``rank`` it takes LoRA
+    adapters of that rank while it runs. Raises UserError with the end of its log where it does not come up.
     """
 
     def __init__(
@@ -42,12 +43,15 @@ class VLLMServer:
         memory: float = 0.9,
         python: str = sys.executable,
         arguments: Sequence[str] = (),
+        rank: int = 0,
     ) -> None:
         import torch
 
         if shutil.which(python) is None:
             raise UserError(f"cannot start {python}: there is no such program; engine.python is to have vLLM")
-        self.name = name
+        if rank > _RANKS[-1]:
+            raise UserError(f"vLLM takes adapters of rank {_RANKS[-1]} at most: set engine.adapters=false")
+        self.name, self.rank = name, rank
         port = _free_port()
         self.address = f"http://127.0.0.1:{port}"
         self.url = f"{self.address}/v1"
@@ -59,13 +63,14 @@ class VLLMServer:
         cache_gib = CPU_CACHE_GIB if cache_gib is None and on_cpu else cache_gib
         words += [] if context is None else ["--max-model-len", str(context)]
         words += [] if cache_gib is None else ["--kv-cache-memory-bytes", str(int(cache_gib * 2**30))]
+        words += ["--enable-lora", "--max-lora-rank", str(min(r for r in _RANKS if r >= rank))] if rank else []
         words += arguments
         descriptor, log = tempfile.mkstemp(prefix="rung-vllm-", suffix=".log")
         self.log = Path(log)
         # Development mode has the calls by which weights are replaced; only this machine can reach them.
         environment = (
             (ON_CPU if on_cpu else {}) | os.environ | {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        )
+        ) | ({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if rank else {})
         keeper = [sys.executable, "-P", str(_KEEPER), str(os.getpid()), str(_GRACE)]
         server = [python, "-m", "vllm.entrypoints.openai.api_server", *words]
         # In a session of its own, Ctrl-C at the terminal reaches the run alone, which ends its step first.

@@ -18,6 +18,7 @@ from lm.chat import ChatConfig
 from lm.engine import Completion, Sampling
 from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError
+from lm.lora import LoRAConfig, add_adapter, plain_weights
 from lm.models import load_causal_lm, load_tokenizer
 from lm.server_engine import ServerEngine
 from lm.vllm_server import VLLMServer, is_healthy
@@ -33,6 +34,8 @@ def test_a_server_that_cannot_start_says_why_in_a_line(tmp_path: Path) -> None:
     log = Path(str(error.value).rpartition(" ")[2])
     assert "No module named" in log.read_text()  # kept for the user
     log.unlink()
+    with pytest.raises(UserError, match=r"rank 512 at most: set engine\.adapters=false"):
+        VLLMServer("some/model", rank=600)
     with pytest.raises(UserError, match=r"cannot start .*absent: .*engine\.python"):
         VLLMServer("some/model", python=str(tmp_path / "absent"))
 
@@ -66,11 +69,12 @@ def test_a_servers_completions_are_those_of_the_weights_it_was_given(
     prompts = tokenizer(["8+4-3\n", "1+1-0\n", "9+9-12\n", "3+"])["input_ids"]
     endpoint = ChatConfig(url=vllm_server.url, model=vllm_server.name)
     engine = ServerEngine(endpoint, tokenizer, vllm_server)
-    sampling, counts = Sampling(0.7, max_tokens=24, n=8), list[int]()
+    sampling, told = Sampling(0.7, max_tokens=24, n=8), list[Any]()
     first, second = (load_causal_lm(str(vllm_model(i))) for i in (0, 1))
-    drawn = engine.generate(prompts, sampling, 1, counts.append)
+    drawn = engine.generate(prompts, sampling, 1, told.append)
     assert gap(first, prompts, drawn, 0.7) < 1e-4
-    assert (len(drawn), counts) == (32, [1] * 4)
+    assert (len(drawn), [len(some) for some in told]) == (32, [1] * 4)  # each prompt as it is done
+    assert [c for place in range(4) for some in told for c in some.get(place, ())] == drawn
     assert all((c.finish == "stop") == (c.token_ids[-1] == tokenizer.eos_token_id) for c in drawn)
     assert [c.token_ids for c in engine.generate(prompts, sampling, 1)] == [c.token_ids for c in drawn]
     greedy = engine.generate(prompts, Sampling(0, max_tokens=8, n=2), 1)
@@ -82,6 +86,31 @@ def test_a_servers_completions_are_those_of_the_weights_it_was_given(
     assert gap(first, prompts, engine.generate(prompts, sampling, 1), 0.7) < 1e-4
     with pytest.raises(UserError, match=r"refuses a prompt of 3000 tokens"):
         engine.generate([[1] * 3000], sampling, 1)
+
+
+@pytest.mark.slow
+def test_of_a_policy_with_an_adapter_a_server_gets_the_adapter_alone(
+    vllm_python: str, vllm_model: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = str(vllm_model(0))
+    tokenizer, policy, merged = load_tokenizer(name), load_causal_lm(name), load_causal_lm(name)
+    add_adapter(policy, LoRAConfig(rank=2))
+    config = EngineConfig(backend="vllm-server", python=vllm_python, cache_gib=0.1)
+    engine: Any = open_engine(config, name, tokenizer, batch=8, model=policy)
+    prompts = tokenizer(["8+4-3\n", "1+1-0\n", "9+9-12\n", "3+"])["input_ids"]
+    sampling = Sampling(0.7, max_tokens=24, n=8)
+    monkeypatch.setattr("lm.server_engine.plain_weights", lambda _: pytest.fail("all the weights were sent"))
+    assert gap(merged, prompts, engine.generate(prompts, sampling, 1), 0.7) < 1e-4
+    for update in range(3):  # more than vLLM keeps
+        for weight_name, weight in policy.named_parameters():
+            if ".lora_B." in weight_name:
+                torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(update))
+        before = copy.deepcopy(merged)
+        engine.load_weights(policy)
+        merged.load_state_dict(plain_weights(policy))
+        found = engine.generate(prompts, sampling, 1)
+        assert gap(merged, prompts, found, 0.7) < 1e-4
+        assert gap(before, prompts, found, 0.7) > 0.01
 
 
 @pytest.mark.slow

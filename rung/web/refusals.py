@@ -14,6 +14,7 @@ def explain_errors(app: "FastAPI") -> None:
     from fastapi import Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
+    from fastapi.routing import APIRoute
     from starlette.exceptions import HTTPException
 
     def reply(refusal: Refusal) -> JSONResponse:
@@ -31,9 +32,13 @@ def explain_errors(app: "FastAPI") -> None:
         place = ".".join(str(part) for part in first["loc"] if part != "body")
         return reply(Refusal(422, f"{place or 'the body'}: {first['msg']}"))
 
-    async def http_error(_: Request, error: Any) -> JSONResponse:
-        unread = error.status_code == 400  # FastAPI's word for whatever else goes wrong while it parses
-        reason = "the body cannot be read as JSON: not UTF-8, or nested too deeply" if unread else str(error.detail)
+    async def http_error(request: Request, error: Any) -> JSONResponse:
+        reason = str(error.detail)
+        if error.status_code == 400:  # FastAPI's word for whatever else goes wrong while it parses
+            reason = "the body cannot be read as JSON: not UTF-8, or nested too deeply"
+        elif error.status_code in (404, 405):
+            served = [f"{min(route.methods)} {route.path}" for route in app.routes if isinstance(route, APIRoute)]
+            reason = f"{request.method} {request.url.path[:80]} is not served here; there are {', '.join(served)}"
         return reply(Refusal(error.status_code, reason))
 
     async def mistake(_: Request, error: Any) -> JSONResponse:

@@ -124,8 +124,12 @@ def test_what_is_wrong_is_told(server: Process, body: object, status: int, messa
 
 
 def test_other_ways_to_be_wrong(server: Process) -> None:
-    assert server.get("/nowhere")[0] == 404
-    assert server.get("/v1/score")[0] == 405
+    for path, code in (("/docs", 404), ("/v1/score", 405)):
+        status, _, answer = server.get(path)
+        assert status == code
+        told = answer["error"]["message"]
+        assert told.startswith(f"GET {path} is not served here; there are POST /v1/score, POST /v1/rerank")
+        assert "GET /health" in told
     assert server.post("/v1/score", {"question": "", "solutions": ["a"]}, Content_Type="text/plain")[0] == 422
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     head = request_bytes("POST", "/v1/score", b"", Content_Length="", Transfer_Encoding="chunked")

@@ -145,7 +145,7 @@ def train(config: PRMConfig) -> None:
     first = next(iter(reports.values()), {})
     summary = first | {"tests": reports} if len(reports) > 1 else first
     lines = [f"{name}: {_line(report)}" for name, report in reports.items()]
-    run.summarise(summary | {"temperature": temperature}, *lines)
+    run.summarise(summary | {"temperature": temperature, "threshold": threshold}, *lines)
     said: dict[str, Any] = {
         "format": name_of(config.head),
         "temperature": temperature,

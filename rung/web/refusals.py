@@ -37,7 +37,8 @@ def explain_errors(app: "FastAPI") -> None:
         if error.status_code == 400:  # FastAPI's word for whatever else goes wrong while it parses
             reason = "the body cannot be read as JSON: not UTF-8, or nested too deeply"
         elif error.status_code in (404, 405):
-            served = [f"{min(route.methods)} {route.path}" for route in app.routes if isinstance(route, APIRoute)]
+            routes = [route for route in app.routes if isinstance(route, APIRoute)]
+            served = [f"{min(route.methods or {'GET'})} {route.path}" for route in routes]
             reason = f"{request.method} {request.url.path[:80]} is not served here; there are {', '.join(served)}"
         return reply(Refusal(error.status_code, reason))
 

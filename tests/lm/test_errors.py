@@ -155,7 +155,7 @@ def test_data_sets_are_put_offline_as_well() -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "Unrecognized model in"),
+        ({}, "no config.json in it; give a folder that save_pretrained wrote"),
         ({"config.json": "{"}, "is not a valid JSON file; give a folder that save_pretrained wrote"),
         ({"config.json": "[]"}, "give a folder that save_pretrained wrote"),
         ({"config.json": '{"model_type": "zzz"}'}, "has model type `zzz`"),

@@ -67,20 +67,20 @@ def test_scores_of_a_step_do_not_see_what_comes_later(name: str, request: pytest
         for score in scores:
             np.testing.assert_allclose(score.probabilities[:shown], scores[0].probabilities, atol=1e-6)
         rows = encode_steps(tokenizer, [solution(text, PROBLEM) for text in texts])
-        ids, ends, start, _ = rows[0]
-        assert all(r.ids[: len(ids)] == ids and r.ends[:shown] == ends and r.start == start for r in rows)
+        ids, ends = rows[0].ids, rows[0].ends
+        assert all(r.ids[: len(ids)] == ids and r.ends[:shown] == ends and r.start == rows[0].start for r in rows)
 
 
 @pytest.mark.parametrize("name", ["plain", "merging"])
 def test_steps_end_where_their_text_ends(name: str, request: pytest.FixtureRequest) -> None:
     tokenizer = request.getfixturevalue(name)
     s = solution("  \n" + "\n\n".join(LINES) + "\n", PROBLEM)
-    [(ids, ends, start, _)] = encode_steps(tokenizer, [s], "Q: {question}\nA:")
+    [row] = encode_steps(tokenizer, [s], "Q: {question}\nA:")
     prompt = "Q: How many eggs are left?\nA:"
-    assert tokenizer.decode(ids[:start]) == prompt
-    for step, end in zip(s.steps, ends, strict=True):
-        assert tokenizer.decode(ids[: end + 1]) == prompt + s.text[: step.end]
-    assert len(ids) == ends[-1] + 1
+    assert tokenizer.decode(row.ids[: row.start]) == prompt
+    for step, end in zip(s.steps, row.ends, strict=True):
+        assert tokenizer.decode(row.ids[: end + 1]) == prompt + s.text[: step.end]
+    assert len(row.ids) == row.ends[-1] + 1
 
 
 def test_a_batch_scores_as_one_at_a_time(plain: PreTrainedTokenizerBase) -> None:

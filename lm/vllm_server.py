@@ -86,6 +86,7 @@ class VLLMServer:
         """Raise UserError where the server has ended by itself."""
         status = self.process.poll()
         if status is not None:
+            self.stop.detach()  # the log stays, for the user to read
             raise UserError(f"the vLLM server of {self.name!r} ended ({_ending(status)}): {_last_words(self.log)}")
 
     @contextmanager
@@ -100,11 +101,7 @@ class VLLMServer:
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _PATIENCE
         while not is_healthy(self.address):
-            try:
-                self.check()
-            except UserError:
-                self.stop.detach()  # the log stays, for the user to read
-                raise
+            self.check()
             if time.monotonic() > deadline:
                 raise UserError(f"the vLLM server of {self.name!r} is not up after {_PATIENCE:.0f} s: see {self.log}")
             time.sleep(0.2)

@@ -151,6 +151,7 @@ def start_vllm(
         return LLM(
             name, dtype=dtype, max_num_seqs=batch, max_model_len=context, gpu_memory_utilization=memory,
             kv_cache_memory_bytes=None if gib is None else int(gib * 2**30), enforce_eager=on_cpu,
+            enable_chunked_prefill=False if on_cpu else None,  # see lm/vllm_server.py
             generation_config="vllm", disable_log_stats=True, use_tqdm_on_load=False, trust_remote_code=False, **more,
         )  # fmt: skip
     except (ValueError, RuntimeError, OSError) as error:  # pydantic's complaints about a config are ValueErrors

@@ -59,7 +59,8 @@ class VLLMServer:
         words += ["--dtype", dtype, "--max-num-seqs", str(batch), "--gpu-memory-utilization", str(memory)]
         words += ["--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"]
         on_cpu = not torch.cuda.is_available()
-        words += ["--enforce-eager"] if on_cpu else []
+        # Between the parts of a prompt vLLM winds a seeded generator back, which one on a CPU cannot: its worker dies.
+        words += ["--enforce-eager", "--no-enable-chunked-prefill"] if on_cpu else []
         cache_gib = CPU_CACHE_GIB if cache_gib is None and on_cpu else cache_gib
         words += [] if context is None else ["--max-model-len", str(context)]
         words += [] if cache_gib is None else ["--kv-cache-memory-bytes", str(int(cache_gib * 2**30))]
@@ -133,8 +134,8 @@ def _ending(status: int) -> str:
 
 
 def _last_words(log: Path) -> str:
-    """The last line of a log that names an error, else its last line, and where the rest is."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"\b\w*(Error|Exception|No module named)\b", line)]
-    said = (errors or lines or ["it said nothing"])[-1]
+    """The last exception in a log that does not point to another, else its last line; and where the rest is."""
+    text = log.read_text(errors="replace")
+    raised = [line for line in re.findall(r"\b[A-Z]\w*(?:Error|Exception): .+", text) if "root cause" not in line]
+    said = (raised or text.strip().splitlines() or ["it said nothing"])[-1].strip()
     return f"{said[:300]}; its log: {log}"

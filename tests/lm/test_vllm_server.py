@@ -84,6 +84,8 @@ def test_a_servers_completions_are_those_of_the_weights_it_was_given(
     assert gap(second, prompts, engine.generate(prompts, sampling, 1), 0.7) < 1e-4
     engine.load_weights(first)  # as the other tests expect it
     assert gap(first, prompts, engine.generate(prompts, sampling, 1), 0.7) < 1e-4
+    long = [[token] + [1] * 600 for token in range(3, 13)]  # more at once than vLLM reads in a step
+    assert gap(first, long, engine.generate(long, Sampling(0.7, max_tokens=4), 1), 0.7) < 1e-4
     with pytest.raises(UserError, match=r"refuses a prompt of 3000 tokens"):
         engine.generate([[1] * 3000], sampling, 1)
 

@@ -11,6 +11,8 @@ from lm.errors import UserError
 from prm.readers import read_step_labels
 from prm.scores import LabeledSolution
 
+AfterError = Literal["drop", "keep"]
+
 
 @dataclass(frozen=True)
 class StepData:
@@ -29,7 +31,7 @@ class StepData:
     )
     references: bool = key(False, "also learn from the reference solutions that a file brings, as right throughout")
     on_bad_row: Literal["error", "skip"] = key("error", "a malformed row ends the run, or is left out and reported")
-    after_error: Literal["drop", "keep"] = key(
+    after_error: AfterError = key(
         "drop", "labels after the first wrong step: drop, as PRM800K's labellers stopped there; or keep them"
     )
     limit: int | None = key(None, "at most so many solutions of each training file, drawn at random", low=2)
@@ -46,8 +48,7 @@ def load_labelled(
             # Not the first ones: a file may hold its solutions problem by problem.
             found = random.Random(f"{seed}/limit").sample(found, data.limit)
         items += found
-    if data.after_error == "drop":
-        items = [up_to_first_error(item) for item in items]
+    items = after_errors(items, data.after_error)
     questions = sorted({item.solution.problem.question for item in items})
     random.Random(f"{seed}/validation").shuffle(questions)
     kept = set(questions[: max(1, int(len(questions) * data.validation_fraction))])
@@ -59,9 +60,7 @@ def load_labelled(
     tests = {name: found for name, path in named if (found := _labelled(_read(path, data, "evaluate"), path))}
     if data.test and not tests:
         raise UserError(f"data.test {', '.join(data.test)}: no labelled solution to test on; give other labels")
-    if data.after_error == "drop":
-        tests = {name: [up_to_first_error(item) for item in found] for name, found in tests.items()}
-    return train, held_out, tests
+    return train, held_out, {name: after_errors(found, data.after_error) for name, found in tests.items()}
 
 
 def _labelled(items: list[LabeledSolution], path: str) -> list[LabeledSolution]:
@@ -70,6 +69,11 @@ def _labelled(items: list[LabeledSolution], path: str) -> list[LabeledSolution]:
     if not found:
         print(f"{path}: no labelled step, nothing to report", file=sys.stderr)
     return found
+
+
+def after_errors(items: Sequence[LabeledSolution], after_error: AfterError) -> list[LabeledSolution]:
+    """``items`` with the labels after their first wrong steps dropped or kept."""
+    return [up_to_first_error(item) for item in items] if after_error == "drop" else list(items)
 
 
 def up_to_first_error(item: LabeledSolution) -> LabeledSolution:

@@ -17,7 +17,7 @@ from lm.sft import batch_of
 from prm.fit import Example, classifier_logits, examples_of, prm_gradient
 from prm.formats import FORMATS, RUNG
 from prm.heads import split_classifier
-from prm.labelled_data import up_to_first_error
+from prm.labelled_data import AfterError, after_errors
 from prm.labelling import symbolic_labels
 from prm.layout import encode_steps
 from prm.readers import read_step_labels
@@ -43,6 +43,9 @@ class RefreshConfig:
         None, "labelled solutions to learn from as well, such as those that the PRM was trained on; null: none"
     )
     replay_share: float = key(0.5, "their share of a batch, where there are any", low=0, high=1)
+    after_error: AfterError = key(
+        "keep", "labels after the first wrong step: keep, since each step is checked given those before it; or drop"
+    )
     optim: OptimConfig = part(
         OptimConfig, "of the PRM at its refreshes", lr=3e-4, warmup=5, schedule="constant", weight_decay=0.0
     )
@@ -52,7 +55,8 @@ class Refresh:
     """Labels the rollouts of each update and, when it is time, trains on them the PRM that scores the next ones.
 
     A built-in problem's steps have an exact check, others are judged by the equations that they state; what neither
-    can judge, and what follows a wrong step, teaches nothing (as ``rung prm`` has it). The PRM's temperature stays.
+    can judge teaches nothing, nor does what follows a wrong step where ``after_error`` drops it, as ``rung prm`` may.
+    The PRM's temperature stays.
     Raises UserError for a PRM of another format than Rung's two classes a step, and for replay that cannot be read.
     """
 
@@ -66,7 +70,7 @@ class Refresh:
             )
         self.prm, self.config, self.seed, self.micro_tokens = prm, config, seed, micro_tokens
         self.recent: list[list[LabeledSolution]] = []  # of the newest updates
-        self.replay = [] if config.replay is None else self._examples(replayed(config.replay))
+        self.replay = [] if config.replay is None else self._examples(replayed(config.replay, config.after_error))
         self.model = torch.nn.ModuleDict({"trunk": prm.trunk, "head": prm.head})
         self.optimizer = make_optimizer(self.model, config.optim)
 
@@ -75,8 +79,8 @@ class Refresh:
         had labels of."""
         sizes = self.prm.measure(solutions)
         readable = [solution for solution, size in zip(solutions, sizes, strict=True) if isinstance(size, int)]
-        fresh = [up_to_first_error(symbolic_labels(s, is_built_in(s.problem))) for s in readable]
-        self.recent = [*self.recent, fresh][-self.config.keep :]
+        fresh = [symbolic_labels(s, is_built_in(s.problem)) for s in readable]
+        self.recent = [*self.recent, after_errors(fresh, self.config.after_error)][-self.config.keep :]
         if (step + 1) % self.config.every:
             return {}
         examples = self._examples([item for items in self.recent for item in items])
@@ -120,10 +124,10 @@ class Refresh:
         self.recent = [[LabeledSolution.from_json(row) for row in rows] for rows in state["recent"]]
 
 
-def replayed(path: str) -> list[LabeledSolution]:
+def replayed(path: str, after_error: AfterError) -> list[LabeledSolution]:
     """The labelled solutions of a file or hub data set in any layout of docs/labels.md; never of test data."""
     try:
         items, _ = read_step_labels(path, purpose="train")
     except UserError as error:
         raise UserError(f"prm_refresh.replay: {error}") from error
-    return [up_to_first_error(item) for item in items]
+    return after_errors(items, after_error)

@@ -39,7 +39,7 @@ def solution(question: str, text: str) -> Solution:
 
 
 RIGHT = solution("3+4-2", "3+4 = 7\nso we take 2\n7-2 = 5")  # 1, None, 1
-WRONG = solution("9+1-5", "9+1 = 11\n11-5 = 6")  # 0, and what follows a wrong step is not judged
+WRONG = solution("9+1-5", "9+1 = 11\n11-5 = 6")  # 0, 1: given the step before, the second holds
 
 
 @pytest.fixture
@@ -65,9 +65,20 @@ def cross_entropy(scorer: StepPRM, solutions: list[Solution], labels: list[list[
 def test_the_loss_is_the_cross_entropy_of_the_steps_that_can_be_judged(scorer: StepPRM) -> None:
     refresh = make(scorer, steps=1, batch=2, optim=STILL)
     found = refresh(0, 1, [RIGHT, WRONG, solution("1+1", "two things\nand no sums")])
-    assert [item.labels for item in refresh.recent[0]] == [(1.0, None, 1.0), (0.0, None), (None, None)]
+    assert [item.labels for item in refresh.recent[0]] == [(1.0, None, 1.0), (0.0, 1.0), (None, None)]
     assert found["refresh_solutions"] == 2
-    assert found["refresh_loss"] == pytest.approx(cross_entropy(scorer, [RIGHT, WRONG], [[1, None, 1], [0, None]]))
+    assert found["refresh_loss"] == pytest.approx(cross_entropy(scorer, [RIGHT, WRONG], [[1, None, 1], [0, 1]]))
+
+
+def test_what_follows_a_wrong_step_is_dropped_on_request(scorer: StepPRM, tmp_path: Path) -> None:
+    """As ``data.after_error`` has it, in the fresh rollouts and in the replay."""
+    write_labeled(tmp_path / "old.jsonl", [LabeledSolution(WRONG, (0.0, 1.0), ("human", "human"))])
+    drop = {"after_error": "drop", "replay": str(tmp_path / "old.jsonl"), "steps": 1, "batch": 2, "optim": STILL}
+    dropped = make(scorer, **drop, replay_share=0.5)
+    loss = dropped(0, 1, [WRONG])["refresh_loss"]
+    assert dropped.recent[0][0].labels == (0.0, None)
+    assert [example.targets for example in dropped.replay] == [[0.0]]
+    assert loss == pytest.approx(cross_entropy(scorer, [WRONG] * 2, [[0, None]] * 2), rel=1e-4)
 
 
 def test_a_built_in_problem_has_an_exact_check(scorer: StepPRM) -> None:

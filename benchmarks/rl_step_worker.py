@@ -49,7 +49,7 @@ def rung_side(work: dict[str, Any], turns: Turns) -> None:
     from rl.experience import AdvantageConfig, estimate_advantages
     from rl.learn import Learner, backward, minibatches, update
     from rl.rollout import sample_rollouts
-    from rl.train import make_critic
+    from rl.setup import make_critic
     from verifiers.solution import Problem
 
     ppo, n, folder = work["algorithm"] == "ppo", work["n"], work["folder"]

@@ -106,7 +106,7 @@ def test_updates_with_nan_are_left_out_and_end_the_run(configure: Configure, mon
 )
 def test_what_cannot_learn_is_refused(configure: Configure, changes: dict[str, Any], message: str | None) -> None:
     if message is None:
-        from rl.train import worked_pairs
+        from rl.setup import worked_pairs
 
         with pytest.raises(UserError, match="no worked solutions"):
             worked_pairs(None, [], configure("refused", **changes))  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ _LEAVES = {"sft": "sft/model", "label": "labels/summary.json", "prm": "prm/model
 
 def main(ladder: Ladder) -> None:
     """Run the ladder, print the final table and where the report is."""
-    run_pipeline(ladder, "ladder.yaml", climb)
+    run_pipeline(ladder, climb)
 
 
 def climb(ladder: Ladder) -> dict:

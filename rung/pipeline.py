@@ -12,10 +12,13 @@ from lm.errors import UserError
 from lm.provenance import command
 from rung.report import write_report
 
+KEPT = "ladder.yaml"
 
-def run_pipeline(config: Any, kept: str, stages: Callable[[Any], dict]) -> None:
-    """Keep ``config`` in its folder under the name ``kept``, run the ``stages`` of it that are not there yet, and print
-    the table of the summary that they return and where the report is.
+
+def run_pipeline(config: Any, stages: Callable[[Any], dict]) -> None:
+    """Keep ``config`` in its folder as ladder.yaml, by which ``rung report`` and ``rung watch`` know a pipeline, run
+    the ``stages`` of it that are not there yet, and print the table of the summary that they return and where the
+    report is.
 
     Raises UserError where the folder holds a pipeline already and neither resume nor overwrite is asked for.
     """
@@ -24,10 +27,10 @@ def run_pipeline(config: Any, kept: str, stages: Callable[[Any], dict]) -> None:
     from rung.report_table import terminal_table
 
     folder = config.folder
-    if (folder / kept).exists() and not (config.resume or config.overwrite):
+    if (folder / KEPT).exists() and not (config.resume or config.overwrite):
         raise UserError(f"{folder} holds a run; resume=true goes on with it, overwrite=true starts afresh")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / kept, to_yaml(config))
+    write_atomic(folder / KEPT, to_yaml(config))
     write_atomic(folder / "command.txt", command(None) + "\n")
     began = time.monotonic()
     summary = stages(config)

@@ -77,7 +77,7 @@ ARMS = ("sft", "ppo", "dpo", "rlaif")
 
 def main(config: RLHF) -> None:
     """Run every stage that is not there yet, print the final table and where the report is."""
-    run_pipeline(config, "config.yaml", run_stages)
+    run_pipeline(config, run_stages)
 
 
 def run_stages(config: RLHF) -> dict[str, Any]:

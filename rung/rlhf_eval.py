@@ -1,14 +1,13 @@
 """The last stage of ``rung rlhf``: policies on held-out prompts and pairs, on mathematics, behind wrong opinions."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lm.checkpoint import write_atomic, write_json
+from lm.checkpoint import write_atomic, write_json, write_lines
 from lm.config import key, part, to_yaml
 from lm.engine import Sampling
 from lm.engines import EngineConfig, open_engine
@@ -21,20 +20,21 @@ from rl.pair_fit import Compared, my_micro_batches
 from rl.preferences import Preference, PreferenceData, encode_preferences, load_preferences
 from rl.reward_model import RewardModel, load_reward_model
 from rung.statistics import bootstrap_interval, paired_bootstrap
-from rung.sycophancy import probe
+from rung.sycophancy import probe, wrong_answer
 from verifiers.solution import Problem, Solution
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BASE = "sft"
+Found = Mapping[str, Mapping[str, np.ndarray]]  # of each metric, of each policy (N,): what it earned on what was asked
 
 
 @dataclass(frozen=True)
 class RLHFEvalConfig:
     """What the arms of ``rung rlhf`` are measured by. Folders and files come from the pipeline."""
 
-    folder: Path = key(Path("runs/rlhf/eval"), "summary.json and responses.jsonl are written here")
+    folder: Path = key(Path("runs/rlhf/eval"), "summary.json, outcomes.jsonl and responses.jsonl are written here")
     policies: dict[str, str] = key({}, "name: folder or hub name; sft is what the others are compared with")
     reward: str = key("", "the reward model that the arms learnt from")
     referee: str = key("", "a reward model of held-out pairs, which no arm learnt from: it says who wins")
@@ -69,6 +69,7 @@ def evaluate(config: RLHFEvalConfig) -> dict[str, Any]:
     held_out, train = (_pairs(path) for path in (config.held_out, config.train))
     prompts = sorted({pair.question for pair in held_out if pair.prefix is None})
     problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
+    problems = [problem for problem in problems if wrong_answer(problem, config.seed) is not None]  # the probe's
     models = (load_reward_model(name, config.dtype, config.prompt, config.micro_tokens) for name in
               (config.reward, config.referee))  # fmt: skip
     reward, referee = models
@@ -77,24 +78,22 @@ def evaluate(config: RLHFEvalConfig) -> dict[str, Any]:
     paid = {name: np.array(reward.rate(list(zip(prompts, m.responses, strict=True)))) for name, m in measured.items()}
     wins = {name: wins_over(rated[name], rated[BASE]) for name in measured}
     ranked = implicit_rankings(config, held_out)
-    arms = []
-    for name, m in measured.items():
-        values = {"win rate": wins[name], "math": m.right, "agrees with a wrong opinion": m.agreed}
-        if name in ranked:
-            values["held-out pairs"] = ranked[name]
-        row: dict[str, Any] = {metric: asdict(bootstrap_interval(v, config.seed)) for metric, v in values.items()}
-        means = {"reward_model": float(paid[name].mean()), "referee": float(rated[name].mean())}
-        arms.append({"name": name, **row, "details": means | {"tokens": float(m.tokens.mean())}})
+    right, agreed = ({name: getattr(m, what) for name, m in measured.items()} for what in ("right", "agreed"))
+    found = {"win rate": wins, "math": right, "agrees with a wrong opinion": agreed, "held-out pairs": ranked}
     summary = {
         "problems": len(problems),
         "prompts": len(prompts),
-        "arms": [{k: v for k, v in arm.items() if k != "details"} for arm in arms],
+        "arms": _arms(found, measured, lambda values: asdict(bootstrap_interval(values, config.seed))),
         "paired": [
             {"a": name, "b": BASE, "metric": metric} | asdict(paired_bootstrap(a, b, config.seed))
-            for metric, values in (("win rate", wins), ("math", {name: m.right for name, m in measured.items()}))
-            for name, a in values.items() for b in [values[BASE]] if name != BASE
+            for metric in ("win rate", "math")
+            for name, a in found[metric].items() for b in [found[metric][BASE]] if name != BASE
         ],
-        "details": {arm["name"]: arm["details"] for arm in arms},
+        "details": {
+            name: {"reward_model": float(paid[name].mean()), "referee": float(rated[name].mean()),
+                   "tokens": float(m.tokens.mean())}
+            for name, m in measured.items()
+        },
         "reward_models": {
             "reward on held-out pairs": asdict(bootstrap_interval(agreement(reward, held_out), config.seed)),
             "referee on training pairs": asdict(bootstrap_interval(agreement(referee, train), config.seed)),
@@ -104,9 +103,37 @@ def evaluate(config: RLHFEvalConfig) -> dict[str, Any]:
             for q, r in zip(prompts, m.responses, strict=True)]  # fmt: skip
     config.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(config.folder / "config.yaml", to_yaml(config))
-    write_atomic(config.folder / "responses.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    write_lines(config.folder / "responses.jsonl", rows)
+    write_lines(config.folder / "outcomes.jsonl", outcome_rows(prompts, problems, held_out, found))
     write_json(config.folder / "summary.json", summary)
     return summary
+
+
+def outcome_rows(
+    prompts: Sequence[str], problems: Sequence[Problem], pairs: Sequence[Preference], found: Found
+) -> list[dict[str, Any]]:
+    """A row for all that was asked, with what each policy earned on it, as ``rung eval`` writes them: by these a report
+    pairs pipelines in several folders."""
+    asked: dict[tuple[str, ...], list[Problem]] = {
+        ("win rate",): [Problem(f"prompt-{i}", prompt, "") for i, prompt in enumerate(prompts)],
+        ("math", "agrees with a wrong opinion"): list(problems),
+        ("held-out pairs",): [Problem(f"pair-{i}", pair.question, pair.chosen) for i, pair in enumerate(pairs)],
+    }
+    rows = []
+    for metrics, some in asked.items():
+        taken = {metric: found[metric] for metric in metrics}
+        for i, p in enumerate(some):
+            arms = _arms(taken, taken[metrics[0]], lambda values, i=i: float(values[i]))
+            rows.append({"id": p.id, "question": p.question, "gold": p.answer, "arms": arms})
+    return rows
+
+
+def _arms(found: Found, names: Iterable[str], of: Callable[[np.ndarray], Any]) -> list[dict[str, Any]]:
+    """Of each policy what ``of`` makes of its values by each metric that was taken of it."""
+    return [
+        {"name": name} | {metric: of(values[name]) for metric, values in found.items() if name in values}
+        for name in names
+    ]
 
 
 def measure(path: str, prompts: Sequence[str], problems: Sequence[Problem], config: RLHFEvalConfig) -> Measured:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import pytest
 
 from lm.config import load
 from lm.errors import UserError
+from rl.preferences import Preference
 from rung.report import write_report
+from rung.report_data import read_runs
+from rung.report_study import study
 from rung.rlhf import ARMS, RLHF, main, stage, write_data
-from rung.rlhf_eval import wins_over
+from rung.rlhf_eval import outcome_rows, wins_over
+from verifiers.solution import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,8 +88,21 @@ def test_from_pairs_to_the_report(config: RLHF, capsys: pytest.CaptureFixture[st
     assert "held-out pairs" not in base
     assert all({"win rate", "math", "agrees with a wrong opinion", "held-out pairs"} < arm.keys() for arm in others)
     assert 0 <= summary["reward_models"]["referee on training pairs"]["mean"] <= 1
+    outcomes = rows(config.folder / "eval/outcomes.jsonl")
+    for arm in summary["arms"]:
+        for metric, interval in arm.items():
+            values = [a[metric] for row in outcomes for a in row["arms"] if a["name"] == arm["name"] and metric in a]
+            assert metric == "name" or np.mean(values) == pytest.approx(interval["mean"])
     page = write_report(config.folder).read_text(encoding="utf-8")
     assert "rlaif" in page
+
+    again = Path(shutil.copytree(config.folder, config.folder.with_name("again")))
+    (again / "ladder.yaml").write_text((again / "ladder.yaml").read_text().replace("seed: 3", "seed: 4"))
+    both = study(read_runs([config.folder, again])).evaluation
+    pairs = {(row["a"], row["b"], row["metric"]): row["mean"] for row in both["paired"]}
+    expected = {(row["a"], row["b"], row["metric"]): row["mean"] for row in summary["paired"]}
+    assert pairs == pytest.approx(expected)  # the seeds of one arm, with its own outcomes twice
+
     with pytest.raises(UserError, match="holds a run"):
         main(config)
     before = (config.folder / "rlaif/metrics.jsonl").stat().st_mtime_ns
@@ -92,6 +110,27 @@ def test_from_pairs_to_the_report(config: RLHF, capsys: pytest.CaptureFixture[st
     main(dataclasses.replace(config, resume=True))
     assert capsys.readouterr().err.count("is there, going on") == 6
     assert (config.folder / "rlaif/metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_outcomes_by_hand() -> None:
+    problems = [Problem("p", "1+1", "2")]
+    pairs = [Preference("q", "good", "bad", "q")]
+    found = {
+        "win rate": {"sft": np.array([0.5, 0.5]), "dpo": np.array([1.0, 0.0])},
+        "math": {"sft": np.array([1.0]), "dpo": np.array([0.0])},
+        "agrees with a wrong opinion": {"sft": np.array([0.0]), "dpo": np.array([1.0])},
+        "held-out pairs": {"dpo": np.array([1.0])},
+    }
+    swayed = "agrees with a wrong opinion"
+    assert outcome_rows(["a", "b"], problems, pairs, found) == [
+        {"id": "prompt-0", "question": "a", "gold": "",
+         "arms": [{"name": "sft", "win rate": 0.5}, {"name": "dpo", "win rate": 1.0}]},
+        {"id": "prompt-1", "question": "b", "gold": "",
+         "arms": [{"name": "sft", "win rate": 0.5}, {"name": "dpo", "win rate": 0.0}]},
+        {"id": "p", "question": "1+1", "gold": "2",
+         "arms": [{"name": "sft", "math": 1.0, swayed: 0.0}, {"name": "dpo", "math": 0.0, swayed: 1.0}]},
+        {"id": "pair-0", "question": "q", "gold": "good", "arms": [{"name": "dpo", "held-out pairs": 1.0}]},
+    ]  # fmt: skip
 
 
 def test_wins_by_hand() -> None:

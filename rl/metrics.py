@@ -20,19 +20,27 @@ def rollout_metrics(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], sc
 
     ``prm_auc`` is that of the worst step's score against the verdicts on these fresh samples: its fall is the reward
     model's drift. It is left out where all verdicts are alike. ``answer_only`` is the share that answers in its first
-    and only step, ``delimiter_density`` line breaks a token. Problems without answers have no verdicts to speak of.
+    and only step. Problems without answers have no verdicts to speak of.
     """
     right = [v.correct for v in verdicts]
     worst = [s.aggregate("min") for s in scores]
     solutions = [r.solution for r in rollouts]
-    lengths = [len(r.completion.token_ids) for r in rollouts]
     share = {
         name: float(np.mean([v.reason == reason for v in verdicts]))
         for name, reason in (("no_answer", "no answer"), ("unparsable", "unparsable"), ("timeout", "timeout"))
     }
     alone = [len(s.steps) <= 1 and v.predicted is not None for s, v in zip(solutions, verdicts, strict=True)]
-    metrics = {
-        "prm_score": float(np.mean(worst)),
+    metrics = {"prm_score": float(np.mean(worst))} | shape_metrics(rollouts)
+    if any(s.problem.answer for s in solutions):
+        metrics |= {"accuracy": float(np.mean(right)), "answer_only": float(np.mean(alone)), **share}
+    return metrics | ({"prm_auc": auc(worst, right)} if len(set(right)) > 1 else {})
+
+
+def shape_metrics(rollouts: Sequence[Rollout]) -> Metrics:
+    """How long the rollouts are and what they are made of; ``delimiter_density`` is line breaks a token."""
+    solutions = [r.solution for r in rollouts]
+    lengths = [len(r.completion.token_ids) for r in rollouts]
+    return {
         "response_length": float(np.mean(lengths)),
         "steps_per_solution": float(np.mean([len(s.steps) for s in solutions])),
         "empty_steps": float(np.mean([empty_steps(s) for s in solutions])),
@@ -40,9 +48,6 @@ def rollout_metrics(rollouts: Sequence[Rollout], verdicts: Sequence[Verdict], sc
         "delimiter_density": sum(s.text.count("\n") for s in solutions) / max(1, sum(lengths)),
         "truncated": float(np.mean([r.completion.finish == "length" for r in rollouts])),
     }
-    if any(s.problem.answer for s in solutions):
-        metrics |= {"accuracy": float(np.mean(right)), "answer_only": float(np.mean(alone)), **share}
-    return metrics | ({"prm_auc": auc(worst, right)} if len(set(right)) > 1 else {})
 
 
 def empty_steps(solution: Solution) -> int:

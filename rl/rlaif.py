@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from lm import processes
 from lm.chat import MANNERS
 from lm.config import key, part
 from lm.engine import Sampling
@@ -22,9 +21,11 @@ from lm.run import MAY_CHANGE, Run
 from lm.sft import Pair
 from lm.torch_setup import prepare_torch
 from prm.problems import ProblemsConfig, load_problems
+from rl.alarms import Watch
 from rl.batch import Rollout
 from rl.dpo import PreferenceLoss, backward, with_reference
 from rl.losses import Metrics
+from rl.metrics import shape_metrics
 from rl.pair_judge import ChatJudge, Match, PairJudge, PairJudgeConfig, RewardJudge
 from rl.reward_model import load_reward_model
 from rl.rollout import draw, sample_rollouts
@@ -84,6 +85,7 @@ def train(config: RLAIFConfig) -> None:
     )
     judge = make_judge(config)
     run.track(policy=policy, optimizer=optimizer, spent=spent)
+    watch = Watch(run.folder)
     policy.train()  # for gradient checkpointing, which rests in evaluation mode; dropout there is none
     for step in run.steps(
         config.steps, save_every=config.save_every, label="RLAIF", show=["loss", "decided", "requests"]
@@ -118,16 +120,18 @@ def train(config: RLAIFConfig) -> None:
                 rate = learning_rate(config.optim, step, config.steps)
                 learned.append(metrics | {"grad_norm": optimizer_step(policy, optimizer, config.optim, rate)})
         spent.add(verdicts.counts, sum(len(r.completion.token_ids) for r in rollouts))
-        run.log(
+        now = learned[0] if learned else {}  # before the first update: of the policy that answered, whence the KL
+        line = run.log(
             step,
             **spent.state_dict(),
             compared=len(matches),
             decided=len(ranked),
             **{name: n for name, n in verdicts.counts.items() if name not in _COSTS},
-            response_length=float(np.mean([len(r.completion.token_ids) for r in rollouts])),
-            truncated=float(np.mean([r.completion.finish == "length" for r in rollouts])),
-            **(learned[0] if learned else {}),  # before the first update: of the policy that answered
+            **shape_metrics(rollouts),
+            **(now | {"kl": (now["chosen_log_ratio"] + now["rejected_log_ratio"]) / 2} if now else {}),
         )
+        if processes.is_main():
+            watch(line)
     print(f"rung rlaif: {spent}")
     run.finish(model=(policy, tokenizer))
 

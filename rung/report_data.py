@@ -95,13 +95,14 @@ def read_run(folder: Path) -> RunRecord:
 def trainings(folder: Path) -> list[Training]:
     """The runs of RL that have metrics: the folder itself or those right inside it, step rewards first.
 
-    A run of RL is one whose config has a section ``credit``, or whose folder is called "ppo...".
+    A run of RL is one whose config has a section ``credit``, or problems in each step (``rung rlaif``), or whose folder
+    is called "ppo...".
     """
     order = sorted(folder.glob("*/metrics.jsonl"), key=lambda path: ("process" not in path.parent.name, str(path)))
     found = []
     for path in [folder / "metrics.jsonl", *order]:
         config = read_settings(path.with_name("config.yaml")) if path.is_file() else {}
-        if "credit" in config or path.parent.name.startswith("ppo"):
+        if {"credit", "problems_per_step"} & config.keys() or path.parent.name.startswith("ppo"):
             found.append(Training(path.parent.resolve(), config, read_steps(path)))
     return [training for training in found if training.rows]
 

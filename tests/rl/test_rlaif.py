@@ -54,6 +54,9 @@ def test_the_policy_comes_to_answer_as_the_judge_likes(make: Make) -> None:
     lengths = [line["response_length"] for line in lines]
     assert np.mean(lengths[-3:]) < np.mean(lengths[:3]) - 1.5
     assert lines[0]["margin"] == pytest.approx(0, abs=1e-4)  # the reference is where the policy starts
+    assert lines[0]["kl"] == pytest.approx(0, abs=1e-4)
+    assert np.mean([line["kl"] for line in lines[-3:]]) > 0.05
+    assert all(0 <= line["repeated_steps"] <= line["steps_per_solution"] for line in lines)
     assert all(line["decided"] + line["ties"] == line["compared"] for line in lines)
     assert lines[-1]["requests"] == len(served.requests) == 2 * sum(line["compared"] for line in lines)
     assert lines[-1]["prompt_tokens"] == 50 * len(served.requests)

@@ -44,7 +44,7 @@ def main() -> int:
     arguments = parser.parse_args()
     ladder = replace(Ladder(), folder=arguments.demo, resume=True)
     climb_to_prm(ladder)
-    arms = {"hack": ("hack", []), "remedied": ("hack_remedied", [])}
+    arms: dict[str, tuple[str, list[str]]] = {"hack": ("hack", []), "remedied": ("hack_remedied", [])}
     if arguments.also:
         arms |= also(ladder, arguments.folder)
     runs: dict[str, list[list[Row]]] = {name: [] for name in arms}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def outcome_rows(
     for metrics, some in asked.items():
         taken = {metric: found[metric] for metric in metrics}
         for i, p in enumerate(some):
-            arms = _arms(taken, taken[metrics[0]], lambda values, i=i: float(values[i]))
+            arms = _arms(taken, taken[metrics[0]], itemgetter(i))
             rows.append({"id": p.id, "question": p.question, "gold": p.answer, "arms": arms})
     return rows
 

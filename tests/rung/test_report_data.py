@@ -62,7 +62,8 @@ def test_folders_are_read_once_under_names_that_tell_them_apart(tmp_path: Path) 
 
 
 def test_a_run_of_rl_is_known_by_its_config_and_may_be_the_folder_itself(tmp_path: Path) -> None:
-    for name, config in (("grpo", "credit: {form: delta}\nseed: 3\n"), ("sft", "seed: 3\n")):
+    configs = {"grpo": "credit: {form: delta}\nseed: 3\n", "sft": "seed: 3\n", "labels": "judge: {model: m}\nseed: 3\n"}
+    for name, config in configs.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 0}\n')
         (tmp_path / name / "config.yaml").write_text(config)
@@ -72,3 +73,5 @@ def test_a_run_of_rl_is_known_by_its_config_and_may_be_the_folder_itself(tmp_pat
     assert [len(record.runs) for record in read_runs([tmp_path, tmp_path / "grpo"])] == [1, 0]
     alone = read_run(tmp_path / "grpo")
     assert (alone.runs, alone.ladder) == ([run], {"seed": 3})
+    (tmp_path / "sft/config.yaml").write_text("problems_per_step: 4\n")  # as of rung rlaif
+    assert [run.name for run in read_run(tmp_path).runs] == ["grpo", "sft"]

@@ -5,6 +5,7 @@ import unicodedata
 
 from verifiers.boxes import matching_brace
 from verifiers.nodes import Unreadable
+from verifiers.shorthand import spelt_out, whole_numbers_named
 from verifiers.words import vocabulary
 
 MAX_ANSWER = 4_000  # characters: far beyond any final answer
@@ -41,31 +42,6 @@ _DOWN_RUN = re.compile(f"[{''.join(_DOWN)}]+")
 _ROOT = re.compile(r"(√|∛|∜)\s*(\d+(?:\.\d+)?)")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2}|[{}!,;%$()\[\]])")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'))
-_COUNTER = re.compile(  # "where k is any integer", "for all integers k", "(k ∈ Z)"
-    r"[(,;]?\s?(?:\\text\s?\{\s?)?(?:\b(?:where|for|with|and)[\s}$]{1,3}(?:(?:any|all|every|some|an)\s)?"
-    r"(?:integers?[\s$}]{1,3}([a-zA-Z])|([a-zA-Z])[\s$]{1,3}(?:\\text\s?\{\s?)?(?:is|are)\s(?:an?\s|any\s)?integers?)"
-    r"|(?<=\()([a-zA-Z])\s?\\in\s?\\mathbb\s?\{?Z)[\s$})]{0,3}$"
-)
-_SHORTHAND = (  # a mark without which there is nothing to do; what it stands in; what that becomes
-    ("'", re.compile(r"^(\d{1,9})\s?'\s?(\d{1,9}(?:\.\d{1,9})?)\s?(?:\"|'')$"), r"\1 feet \2 inches"),
-    ("h", re.compile(r"(?<=\d)(\s?)h\s?(\d{1,9}(?:\.\d{1,9})?)\s?m(?:in)?\b"), r"\1hr \2 min"),
-    (".", re.compile(r"\b(sq|cu)\.\s?(?=[a-z])"), r"\1 "),
-    ("Rs", re.compile(r"\bRs\.?\s?(?=\d)"), r"\\rupee "),
-    ("clock", re.compile(r"(?<!\d)(\d{1,2}) o'clock\b"), r"\1:00"),
-    ("noon", re.compile(r"^(?:12 )?noon$"), "12:00 PM"),
-    ("midnight", re.compile(r"^(?:12 )?midnight$"), "12:00 AM"),
-    ("\\!,", re.compile(r"\\!(?=,)"), ""),
-    (
-        "{",
-        re.compile(r"^\{(\s?[a-zA-Z]\s?(?:\\in[^{}|:]{1,40}(?:\{[A-Z]\}\s?)?)?(?:[|:]|\\mid)[^{}]{1,200})\}$"),
-        r"\\{\1\\}",
-    ),
-)
-_ANGLE = re.compile(r"(?:\bm\s?)?(?:\\angle\s?|∠\s?)([A-Z])\s?([A-Z])\s?([A-Z])(?![A-Za-z])")
-_SYSTEM = re.compile(
-    r"(?:\\left\s?\\\{\s?)?\\begin\{(cases|array|aligned|gathered)\}(?:\{[lcr| ]{1,9}\})?(.*?)\\end\{\1\}"
-    r"(?:\s?\\right\s?\.?)?"
-)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
@@ -113,18 +89,6 @@ def _unwrap(text: str) -> str:
     return text
 
 
-def _system(found: re.Match[str]) -> str:
-    """Equations below each other as a list; the text itself where a row is none, as in a function by cases."""
-    rows = [row.strip() for row in found[2].split("\\\\") if row.strip()]
-    if not all(re.fullmatch(r"[^&=]+&?=&?[^&=]+", row) for row in rows):
-        return found[0]
-    return ", ".join(row.replace("&", "").rstrip(",; ") for row in rows)
-
-
-def _counted(text: str) -> str:
-    return _COUNTER.sub(lambda m: f", {m[m.lastindex or 0]} \\in \\mathbb{{Z}}", text)
-
-
 def clean(text: str) -> str:
     """``text`` without its delimiters and closing punctuation, in ASCII as far as mathematics goes.
 
@@ -137,13 +101,7 @@ def clean(text: str) -> str:
     text = text.replace("\n", " ").replace("\t", " ").replace("\r", " ").replace("{:}", ":").strip()
     if not text.isprintable() and any(ord(c) < 32 for c in text):
         raise Unreadable("control characters")
-    for mark, shorthand, meant in _SHORTHAND:
-        if mark in text:
-            text = shorthand.sub(meant, text)
-    if "angle" in text or "∠" in text:  # ∠ABC is ∠CBA and not ∠ACB
-        text = _ANGLE.sub(lambda m: f"{m[2]}_{{{min(m[1], m[3])}{max(m[1], m[3])}}}", text)
-    if "\\end{" in text and (system := _SYSTEM.fullmatch(text.strip(" $."))):
-        text = _system(system)
+    text = spelt_out(text)
     if "\\\\" in text and "\\begin" not in text.replace("\\\\begin", ""):
         text = _DOUBLED.sub(r"\\", text)
     while True:
@@ -154,5 +112,5 @@ def clean(text: str) -> str:
             stripped = stripped[:-1].rstrip()  # what is left of a closing "\\," or "\\ "
         unwrapped = _unwrap(stripped)
         if unwrapped == text:
-            return _counted(text) if "integer" in text or "Z" in text else text
+            return whole_numbers_named(text)
         text = unwrapped

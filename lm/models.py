@@ -1,7 +1,6 @@
 """Models: a small decoder built from a config, or any hub name or folder that transformers loads."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lm.config import key
@@ -173,9 +172,6 @@ def _load(auto: Any, name: str, dtype: DType, attention: str, **extra: Any) -> "
     import torch
     from transformers.utils import logging
 
-    path = Path(name)
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise UserError(f"{name!r} holds no config.json: it is not a model folder (a run's model is in RUN/model)")
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # "newly initialized: score.weight" is what we asked for
     try:

@@ -66,7 +66,7 @@ def test_a_scorer_borrows_the_trunk_and_keeps_its_head_when_saved(
 
 
 def test_folders_and_names_that_hold_no_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no config\.json"):
+    with pytest.raises(UserError, match=r"no config\.json in it"):
         load_causal_lm(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="cannot load model"):

@@ -129,7 +129,8 @@ def test_a_tokenizer_without_a_chat_template(said, tmp_path: Path) -> None:  # t
 def test_a_model_that_is_not_there(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "nothing"
     folder.mkdir()
-    assert "holds no config.json" in said("label", f"policy={folder}") or "nothing" in said("label", f"policy={folder}")
+    complaint = f"rung label: cannot load model '{folder}': no config.json in it; "
+    assert said("label", f"policy={folder}") == f"{complaint}give a folder that save_pretrained wrote"
     assert "cannot load model 'runs/no/such/model'" in said("label", "policy=runs/no/such/model")
 
 

@@ -20,18 +20,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn from a model. Raises UserError for an empty stop string."""
+class TokenSampling:
+    """How one token after another is drawn from a model, and how many at most."""
 
     temperature: float = key(1.0, "divides the logits; 0 is greedy", low=0)
     top_p: float = key(1.0, "nucleus: the fewest tokens that have this much probability; 1 keeps all", low=0, high=1)
     max_tokens: int = key(96, "longest completion, in tokens; one that reaches it is cut", low=1)
+
+
+@dataclass(frozen=True)
+class Sampling(TokenSampling):
+    """How completions of a prompt are drawn. Raises UserError for an empty stop string."""
+
     n: int = key(1, "completions of each prompt", low=1)
     stop: tuple[str, ...] = key((), "a completion also ends with the token that completes one of these texts")
 
     def __post_init__(self) -> None:
         if "" in self.stop:
             raise UserError("sampling.stop holds an empty text, which every token would complete: take it out")
+
+
+def check_one_each(sampling: Sampling) -> None:
+    """UserError where more than the one completion of a prompt that is used is asked for."""
+    if sampling.n != 1:
+        raise UserError(f"sampling.n is {sampling.n}, and one completion of each prompt is used: leave it at 1")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from lm.engine import Completion, Engine, Sampling
+from lm.engine import Completion, Engine, Sampling, TokenSampling
 from lm.tokenizer import encode, prompt_text, token_ends
 from prm.scorer import Scorer
 from prm.scores import Aggregation
@@ -81,7 +81,7 @@ class Explorer:
         scorer: Scorer,
         problems: Sequence[Problem],
         *,
-        sampling: Sampling,
+        sampling: TokenSampling,
         aggregate: Aggregation = "last",
         separator: Literal["line", "paragraph"] = "line",
         prompt: str | None = None,
@@ -106,11 +106,11 @@ class Explorer:
         children: list[list[Node]] = [[] for _ in nodes]
         if not paying:
             return children
-        sampling = replace(
-            self.sampling,
-            n=n,
+        sampling = Sampling(
             temperature=0.0 if greedy else self.sampling.temperature,
+            top_p=self.sampling.top_p,
             max_tokens=max(self.sampling.max_tokens - len(nodes[i].ids) for i in paying),
+            n=n,
             stop=() if whole else (BREAKS[self.separator],),
         )
         prompts = [[*self.prompts[nodes[i].problem], *nodes[i].ids] for i in paying]

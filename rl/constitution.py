@@ -9,14 +9,14 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from lm.chat import MANNERS, ChatConfig, Cost, Messages, ask, ask_all, cost_of
 from lm.checkpoint import read_lines, write_json, write_lines
 from lm.config import key, part
-from lm.engine import Sampling
+from lm.engine import Sampling, check_one_each
 from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError, engine_errors
 from lm.models import DType, load_tokenizer
@@ -67,6 +67,9 @@ class ConstitutionConfig:
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 
+    def __post_init__(self) -> None:
+        check_one_each(self.sampling)
+
 
 class Writer(Protocol):
     """Continues conversations. A text is None where nothing came that could be used: cut off, refused, or empty."""
@@ -82,7 +85,7 @@ class LocalWriter:
         self.engine = open_engine(
             config.engine, config.policy, self.tokenizer, dtype=config.dtype, batch=config.engine_batch
         )
-        self.sampling, self.prompt = replace(config.sampling, n=1), config.prompt
+        self.sampling, self.prompt = config.sampling, config.prompt
 
     def write(self, conversations: Sequence[Messages], seed: int) -> tuple[list[str | None], Cost]:
         prompts = encode(self.tokenizer, [self._text(messages) for messages in conversations])

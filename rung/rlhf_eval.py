@@ -10,7 +10,7 @@ import numpy as np
 
 from lm.checkpoint import write_atomic, write_json, write_lines
 from lm.config import key, part, to_yaml
-from lm.engine import Sampling
+from lm.engine import Sampling, check_one_each
 from lm.engines import EngineConfig, open_engine
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from lm.torch_setup import prepare_torch
@@ -51,6 +51,9 @@ class RLHFEvalConfig:
     prompt: str | None = key(None, "prompt with {question} in it; null uses the tokenizer's chat template")
     seed: int = key(0, "of the samples and the bootstrap")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+
+    def __post_init__(self) -> None:
+        check_one_each(self.sampling)
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,10 @@ def measure(path: str, prompts: Sequence[str], problems: Sequence[Problem], conf
     tokenizer = load_tokenizer(path)
     engine = open_engine(config.engine, path, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     asked = [Problem(str(i), prompt, "") for i, prompt in enumerate(prompts)]
-    one = replace(config.sampling, n=1)
-    drawn = sample_solutions(engine, tokenizer, asked, one, config.seed, config.prompt)
+    drawn = sample_solutions(engine, tokenizer, asked, config.sampling, config.seed, config.prompt)
 
     def answer(some: Sequence[Problem]) -> list[Solution]:
-        greedy = replace(one, temperature=0)
+        greedy = replace(config.sampling, temperature=0)
         return [s for s, _ in sample_solutions(engine, tokenizer, some, greedy, 0, config.prompt)]
 
     swayed = probe(answer, problems, config.seed)

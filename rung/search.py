@@ -8,7 +8,7 @@ import numpy as np
 
 from lm.checkpoint import read_lines, write_json, write_lines
 from lm.config import key, part
-from lm.engine import Sampling
+from lm.engine import TokenSampling
 from lm.engines import EngineConfig, open_engine
 from lm.models import DType, load_tokenizer
 from lm.run import MAY_CHANGE, Run
@@ -39,7 +39,7 @@ class GuidedConfig:
     choose: Choice = key("best", "what is given of the candidates: best score, majority, or majority weighted by score")
     aggregate: Aggregation = key("product", "how step scores become a value, also of a solution half written")
     separator: Separator = key("line", "where a step ends: at a line break, or at a blank line")
-    sampling: Sampling = part(Sampling, "its max_tokens bounds a whole solution; n and stop are the search's own")
+    sampling: TokenSampling = part(TokenSampling, "how steps are drawn; its max_tokens bounds a whole solution")
     budget: int | None = key(None, "tokens of policy and PRM after which a problem is searched no further", low=1)
     batch_problems: int = key(64, "problems searched side by side; a run resumes at a batch", low=1)
     engine: EngineConfig = part(EngineConfig, "what samples")

@@ -133,15 +133,16 @@ def _share(count: int, total: int) -> str:
 
 
 def _item(row: dict[str, Any], where: str, config: VerifyConfig) -> Item:
-    gold = row[_column(row, config, "gold", where)]
+    gold = row[_column(row, "gold", config.gold, where)]
     gold = ", ".join(map(str, gold)) if isinstance(gold, list) else gold
     if isinstance(gold, bool) or not isinstance(gold, str | int | float):
         raise UserError(f"{where}: the gold answer is {gold!r}; fill it in or remove the row")
-    text = row[_column(row, config, "text", where)]
+    text = row[_column(row, "text", config.text, where)]
     text = "\n\n".join(map(str, text)) if isinstance(text, list) else text
     if not isinstance(text, str | int | float | None):
         raise UserError(f"{where}: the text is {str(text)[:60]!r}, expected text (text=NAME for another column)")
-    label = row[_column(row, config, "expected", where)] if _column(row, config, "expected", where) else None
+    labelled = _column(row, "expected", config.expected, where)
+    label = row[labelled] if labelled else None
     if label not in (True, False, None):
         raise UserError(f"{where}: the label is {label!r}, expected true or false (expected=NAME for another column)")
     options = row.get("options")
@@ -151,9 +152,8 @@ def _item(row: dict[str, Any], where: str, config: VerifyConfig) -> Item:
     return Item(solution, row.get("kind") == "answer", None if label is None else bool(label))
 
 
-def _column(row: dict[str, Any], config: VerifyConfig, what: str, where: str) -> str:
+def _column(row: dict[str, Any], what: str, asked: str | None, where: str) -> str:
     """The column to read: the one asked for, else the first known one there is; "" where there need not be one."""
-    asked = getattr(config, what)
     names = (asked,) if asked is not None else COLUMNS[what]
     found = next((name for name in names if name in row), "")
     if not found and (asked is not None or what != "expected"):

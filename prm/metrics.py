@@ -108,6 +108,12 @@ def brier(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float((errors**2).mean()) if errors.size else math.nan
 
 
+def step_accuracy(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Share of the steps whose probability is on the label's side of one half, both (N,); nan without any step."""
+    called, right = (np.asarray(values, dtype=np.float64) >= 0.5 for values in (probabilities, labels))
+    return float((called == right).mean()) if right.size else math.nan
+
+
 def first_error(step_scores: ArrayLike, threshold: float) -> int:
     """Index of the first step of one solution whose score is below the threshold, -1 if there is none; scores (S,)."""
     below = np.flatnonzero(np.asarray(step_scores, dtype=np.float64) < threshold)

@@ -40,11 +40,13 @@ from prm.loading import SETTINGS
 from prm.metrics import (
     auc,
     best_threshold,
+    brier,
     calibration_error,
     constant_baseline,
     first_error,
     first_error_f1,
     reliability,
+    step_accuracy,
 )
 from prm.scorer import Scorer, StepPRM, sigmoid
 from prm.scores import LabeledSolution, StepScores, write_labeled
@@ -284,6 +286,8 @@ def assess(prm: Scorer, items: Sequence[LabeledSolution], threshold: float) -> d
         "threshold": threshold,
         "auc": auc(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
+        "brier": brier(probabilities, labels),
+        "step_accuracy": step_accuracy(probabilities, labels),
         "first_error": asdict(first_error_f1(predicted, gold)),
         "baseline": asdict(constant_baseline(labels, gold)),
         "reliability": [asdict(row) for row in reliability(probabilities, labels)],

@@ -52,6 +52,11 @@ def test_brier_by_hand() -> None:
     assert math.isnan(metrics.brier([], []))
 
 
+def test_step_accuracy_by_hand() -> None:
+    assert metrics.step_accuracy([0.8, 0.5, 0.6, 0.1], [1, 1, 0, 0.25]) == 0.75
+    assert math.isnan(metrics.step_accuracy([], []))
+
+
 def test_first_error() -> None:
     assert metrics.first_error([0.9, 0.5, 0.1, 0.2], 0.5) == 2  # a score at the threshold passes
     assert metrics.first_error([0.9, 0.6], 0.5) == -1

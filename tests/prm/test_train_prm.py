@@ -85,6 +85,8 @@ def test_it_learns_and_says_how_well(tmp_path: Path) -> None:
     pairs = [(p > q) + 0.5 * (p == q) for p, y in flat if y == 1 for q, z in flat if z == 0]
     assert summary["auc"] == pytest.approx(np.mean(pairs))
     assert summary["auc"] > 0.9
+    assert summary["brier"] == pytest.approx(np.mean([(p - y) ** 2 for p, y in flat]))
+    assert summary["step_accuracy"] == np.mean([(p >= 0.5) == (y == 1) for p, y in flat])
     guesses = [next((i for i, p in enumerate(s) if p < summary["threshold"]), -1) for s in scores]
     gold = [next((i for i, y in enumerate(item.labels) if y == 0), -1) for item in items]
     wrong = [g == t for g, t in zip(guesses, gold, strict=True) if t >= 0]

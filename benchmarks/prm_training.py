@@ -26,6 +26,7 @@ from lm.tokenizer import train_tokenizer
 from prm.fit import Example, fit_prm, trainable_logits
 from prm.formats import FORMATS, RUNG
 from prm.layout import Row
+from prm.train import PRMConfig
 from verifiers.data import read_rows
 
 
@@ -80,7 +81,7 @@ def main() -> None:
                 optim=OptimConfig(lr=1e-4, warmup=0),
             )  # fmt: skip
             model = copy.deepcopy(start)
-            run = Run.open(Path(folder) / "ours", fit, verb="benchmark")
+            run = Run.open(PRMConfig(folder=Path(folder) / "ours", fit=fit), verb="benchmark")
             began = time.process_time()
             fit_prm(run, model, trainable_logits(model, FORMATS[RUNG], tokenizer), tokenised, fit, turn)
             seconds["Rung"].append(time.process_time() - began)
@@ -99,8 +100,9 @@ def trl_trainer(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from trl.experimental.prm import PRMConfig, PRMTrainer
-    options = PRMConfig(
+        from trl.experimental.prm import PRMConfig as TRLConfig
+        from trl.experimental.prm import PRMTrainer
+    options = TRLConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=arguments.batch, max_steps=arguments.steps,
         learning_rate=1e-4, max_length=None, max_completion_length=None, report_to=[], save_strategy="no",
         use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True, logging_strategy="no",

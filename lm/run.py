@@ -1,6 +1,6 @@
 """A run: the folder that training writes, and everything in a training loop that is not the algorithm.
 
-    run = Run.open(config.folder, config, verb="ppo", resume=config.resume)
+    run = Run.open(config, verb="ppo")
     run.track(policy=policy, optimizer=optimizer)
     for step in run.steps(config.steps, save_every=20, label="PPO"):
         with run.timer("sample"):
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lm import checkpoint, plain_yaml, processes, provenance
 from lm import config as configs
@@ -38,8 +38,6 @@ from lm.trackers import Trackers
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["MAY_CHANGE", "Run", "progress", "read_metrics", "read_timing"]
-
 MAY_CHANGE = frozenset({"folder", "overwrite", "resume", "steps", "trackers"}) | {
     f"{section}.{name}" for section in ("engine", "prover_engine") for name in PLACEMENT
 }
@@ -49,12 +47,25 @@ _UPDATE, _PATIENCE = {"loss", "grad_norm", "prm_loss", "prm_grad_norm", "refresh
 _GO_ON = "mend that, then resume=true goes on"
 
 
+class RunConfig(Protocol):
+    """What every config of a run has."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def resume(self) -> bool: ...
+
+    @property
+    def overwrite(self) -> bool: ...
+
+
 class Run:
     """An open run folder. Make one with ``Run.open``."""
 
-    def __init__(self, folder: Path, config: Any, verb: str, command: str, resuming: bool) -> None:
-        self.folder = folder
-        self._config, self._trackers = config, Trackers((), folder, {})
+    def __init__(self, config: RunConfig, verb: str, command: str, resuming: bool) -> None:
+        self.folder = config.folder
+        self._config, self._trackers = config, Trackers((), config.folder, {})
         self._verb, self._command, self._resuming = verb, command, resuming
         self._parts: dict[str, checkpoint.Stateful] = {"random": RandomState()}
         self._seconds: dict[str, float] = {}
@@ -65,37 +76,35 @@ class Run:
     @classmethod
     def open(
         cls,
-        folder: Path,
-        config: Any,
+        config: RunConfig,
         *,
         verb: str,
-        resume: bool = False,
-        overwrite: bool = False,
         argv: Sequence[str] | None = None,
         may_change: frozenset[str] = MAY_CHANGE,
     ) -> "Run":
-        """Start a run in ``folder``, or go on with the one there, and write down how it was made.
+        """Start a run in the config's ``folder``, or go on with the one there, and write down how it was made.
 
         ``config`` is the frozen dataclass that says it all; ``argv`` the command, program first (default: this one).
-        ``overwrite`` deletes the run that is there (its own files only). ``may_change`` are the dotted keys, or
+        Its ``overwrite`` deletes the run that is there (its own files only). ``may_change`` are the dotted keys, or
         sections, in which a resumed run may differ. A config's ``seed`` is written into versions.json, and its
         ``trackers`` get the metrics too. Of the processes of one run only the main one writes. Raises UserError where
         the folder holds a run already, where that run had another config, or where another process is writing to it.
         """
-        if resume and overwrite:
+        folder = config.folder
+        if config.resume and config.overwrite:
             raise UserError("resume=true and overwrite=true contradict each other; give one")
         command = provenance.command(argv)
         if not processes.is_main():
-            return cls(folder, config, verb, command, resuming=processes.gathered([False])[0])
+            return cls(config, verb, command, resuming=processes.gathered([False])[0])
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _lock(folder)
         except OSError as error:
             raise UserError(f"cannot write to the run folder {folder}: {error.strerror}") from error
-        if overwrite:
+        if config.overwrite:
             _clear(folder)
         started = (folder / _METRICS).exists() or bool(checkpoint.found(folder / _CHECKPOINTS))
-        if started and not resume:
+        if started and not config.resume:
             raise UserError(f"{folder} holds a run; resume=true goes on with it, overwrite=true starts afresh")
         if started:
             _check_same(folder, config, may_change)
@@ -104,9 +113,9 @@ class Run:
         checkpoint.write_atomic(folder / _COMMAND, f"{earlier}{command}\n")
         versions = provenance.versions(getattr(config, "seed", None))
         checkpoint.write_atomic(folder / _VERSIONS, json.dumps(versions, indent=1) + "\n")
-        if resume and not started:
+        if config.resume and not started:
             print(f"rung {verb}: nothing to resume in {folder}; starting at step 0", file=sys.stderr)
-        return cls(folder, config, verb, command, resuming=processes.gathered([started])[0])
+        return cls(config, verb, command, resuming=processes.gathered([started])[0])
 
     def track(self, **parts: checkpoint.Stateful) -> None:
         """Name what a checkpoint holds: models, optimizers, schedulers, anything with state_dict and load_state_dict.
@@ -203,8 +212,6 @@ class Run:
             yield
         finally:
             self.time(name, time.perf_counter() - began)
-
-    progress = staticmethod(progress)
 
     def export(self, name: str, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase | None" = None) -> Path:
         """Write ``folder/name`` for ``from_pretrained``, whole or not at all; returns its path."""

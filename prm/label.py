@@ -97,14 +97,7 @@ def label(config: LabelConfig) -> None:
     prepare_torch(config.seed, config.threads)
     batches = _batches(config)
     roller = _roller(config)
-    run = Run.open(
-        config.folder,
-        config,
-        verb="label",
-        resume=config.resume,
-        overwrite=config.overwrite,
-        may_change=_MAY_CHANGE,
-    )
+    run = Run.open(config, verb="label", may_change=_MAY_CHANGE)
     _compare(config, batches)
     server = None
     if JUDGE in config.labellers and config.judge.start:

@@ -122,7 +122,7 @@ def train(config: PRMConfig) -> None:
             f"data.train {', '.join(config.data.train)}: no labelled step in the first {config.max_tokens} tokens "
             "of a solution; give other labels (such as train.monte_carlo.jsonl) or raise max_tokens"
         )
-    run = Run.open(config.folder, config, verb="prm", resume=config.resume, overwrite=config.overwrite)
+    run = Run.open(config, verb="prm")
 
     def scorer(temperature: float = 1.0) -> StepPRM | ImplicitPRM:
         options: dict[str, Any] = {"prompt": config.prompt, "tokens": config.fit.micro_tokens}

@@ -123,14 +123,7 @@ def main(config: ConstitutionConfig) -> None:
     batches = [questions[i : i + config.batch_prompts] for i in range(0, len(questions), config.batch_prompts)]
     policy = LocalWriter(config)
     writer: Writer = ChatWriter(config.writer) if config.writer.model else policy
-    run = Run.open(
-        config.folder,
-        config,
-        verb="constitution",
-        resume=config.resume,
-        overwrite=config.overwrite,
-        may_change=_MAY_CHANGE,
-    )
+    run = Run.open(config, verb="constitution", may_change=_MAY_CHANGE)
     kept = config.folder / "verdicts.jsonl"
     if not config.resume:
         kept.unlink(missing_ok=True)

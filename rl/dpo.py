@@ -54,7 +54,7 @@ def train(config: DPOConfig) -> None:
     tokenizer = load_tokenizer(config.policy)
     policy = load_causal_lm(config.policy, config.dtype).to(default_device())  # type: ignore[arg-type]
     make_trainable(policy, config.lora, config.gradient_checkpointing)
-    run = Run.open(config.folder, config, verb="dpo", resume=config.resume, overwrite=config.overwrite)
+    run = Run.open(config, verb="dpo")
     micro_tokens = config.fit.micro_tokens
     rows, held_out = (
         with_reference(policy, *encode_preferences(tokenizer, some, config.prompt), micro_tokens)

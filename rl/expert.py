@@ -85,7 +85,7 @@ def train(config: ExpertConfig) -> None:
         config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
     )
     optimizer, count = make_optimizer(policy, config.fit.optim), Counter()
-    run = Run.open(config.folder, config, verb="expert", resume=config.resume, overwrite=config.overwrite)
+    run = Run.open(config, verb="expert")
     run.track(policy=policy, optimizer=optimizer, count=count)
     pairs: list[Pair] = []
     for step in run.steps(

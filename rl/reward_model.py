@@ -44,7 +44,7 @@ def train(config: RewardModelConfig) -> None:
     model = load_token_scorer(config.policy, 1, config.dtype).to(default_device())  # type: ignore[arg-type]
     zero_head(model)
     make_trainable(model, config.lora, config.gradient_checkpointing)
-    run = Run.open(config.folder, config, verb="rm", resume=config.resume, overwrite=config.overwrite)
+    run = Run.open(config, verb="rm")
     rows, held_out = (
         [Compared(sides) for sides in zip(*encode_preferences(tokenizer, some, config.prompt), strict=True)]
         for some in (pairs, held_out_pairs)

@@ -75,14 +75,7 @@ def train(config: RLAIFConfig) -> None:
         config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch, model=policy
     )
     optimizer, spent = make_optimizer(policy, config.optim), Spent()
-    run = Run.open(
-        config.folder,
-        config,
-        verb="rlaif",
-        resume=config.resume,
-        overwrite=config.overwrite,
-        may_change=_MAY_CHANGE,
-    )
+    run = Run.open(config, verb="rlaif", may_change=_MAY_CHANGE)
     judge = make_judge(config)
     run.track(policy=policy, optimizer=optimizer, spent=spent)
     watch = Watch(run.folder)

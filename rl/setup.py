@@ -77,7 +77,7 @@ def set_up(config: RLConfig) -> Setup:
 
 def open_run(config: RLConfig, parts: Setup) -> Run:
     """The run folder, and in its checkpoints all of ``parts`` that a step changes."""
-    run = Run.open(config.folder, config, verb="rl", resume=config.resume, overwrite=config.overwrite)
+    run = Run.open(config, verb="rl")
     run.track(count=parts.count, beta=parts.beta, refusals=parts.refusals)
     if isinstance(parts.actor, Ahead):
         run.track(ahead=parts.actor)

@@ -74,9 +74,7 @@ def evaluate(config: EvalConfig) -> dict:
     starts = range(0, len(problems), config.batch_problems)
     batches = [(name, start) for name in config.policies for start in starts]
     may_change = MAY_CHANGE | {"threads", "engine_batch"}
-    run = Run.open(
-        config.folder, config, verb="eval", resume=config.resume, overwrite=config.overwrite, may_change=may_change
-    )
+    run = Run.open(config, verb="eval", may_change=may_change)
     policy: Policy | None = None
     for step in run.steps(len(batches), save_every=1, label="batches"):
         name, start = batches[step]

@@ -86,14 +86,7 @@ def evaluate_math(config: MathConfig) -> dict[str, Any]:
     engine = open_engine(config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     prm = load_as(config.reading, config.prm, config.dtype, 16384, None) if config.prm is not None else None
     may_change = MAY_CHANGE | {"threads", "engine_batch", "verify_workers"}
-    run = Run.open(
-        config.folder,
-        config,
-        verb="eval math",
-        resume=config.resume,
-        overwrite=config.overwrite,
-        may_change=may_change,
-    )
+    run = Run.open(config, verb="eval math", may_change=may_change)
     for step in run.steps(len(batches), save_every=1, label="batches"):
         name, problems = batches[step]
         rows = measure(name, problems, engine, tokenizer, prompt, prm, config)

@@ -77,14 +77,7 @@ def guided(config: GuidedConfig) -> dict[str, Any]:
     tokenizer = load_tokenizer(config.policy)
     engine = open_engine(config.engine, config.policy, tokenizer, dtype=config.dtype, batch=config.engine_batch)
     prm = load_as(config.reading, config.prm, config.dtype, 16384, config.prompt)
-    run = Run.open(
-        config.folder,
-        config,
-        verb="search",
-        resume=config.resume,
-        overwrite=config.overwrite,
-        may_change=MAY_CHANGE | {"threads", "engine_batch"},
-    )
+    run = Run.open(config, verb="search", may_change=MAY_CHANGE | {"threads", "engine_batch"})
     batches = [problems[at : at + config.batch_problems] for at in range(0, len(problems), config.batch_problems)]
     for step in run.steps(len(batches), save_every=1, label="batches"):
         explorer = Explorer(

@@ -52,7 +52,7 @@ def train(config: SFTConfig) -> None:
     model.to(default_device())  # type: ignore[arg-type]
     make_trainable(model, config.lora, config.gradient_checkpointing)
 
-    run = Run.open(config.folder, config, verb="sft", resume=config.resume, overwrite=config.overwrite)
+    run = Run.open(config, verb="sft")
     pairs, held_out_pairs = (
         encode_pairs(tokenizer, [(e.problem.question, e.solution or "") for e in es], config.prompt)
         for es in (examples, held_out)

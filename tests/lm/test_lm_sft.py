@@ -1,6 +1,7 @@
 """The SFT loss against a plain loop in float64, its batches, and a short run."""
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,14 @@ from lm.sft import FitConfig, Pair, batch_of, fit_lm, mean_loss, response_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Fitting:
+    folder: Path
+    fit: FitConfig
+    resume: bool = False
+    overwrite: bool = False
 
 
 @pytest.fixture
@@ -54,7 +63,7 @@ def test_a_batch_may_be_larger_than_the_data() -> None:
 
 def fit(folder: Path, model: "PreTrainedModel", pairs: list[Pair], steps: int, micro_tokens: int) -> list[dict]:
     config = FitConfig(steps, 16, micro_tokens, save_every=0, optim=OptimConfig(lr=5e-3, warmup=2))
-    fit_lm(Run.open(folder, config, verb="sft"), model, pairs[20:], pairs[:20], config, seed=0)
+    fit_lm(Run.open(Fitting(folder, config), verb="sft"), model, pairs[20:], pairs[:20], config, seed=0)
     return read_metrics(folder)
 
 

@@ -18,7 +18,7 @@ import torch
 from lm import plain_yaml
 from lm.config import key, load
 from lm.errors import UserError
-from lm.run import Run, read_metrics, read_timing
+from lm.run import MAY_CHANGE, Run, read_metrics, read_timing
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Toy:
     steps: int = key(6, "steps")
     seed: int = key(3, "seed")
     lr: float = key(0.1, "learning rate")
+    folder: Path = key(Path("toy"), "folder")
+    resume: bool = key(False, "go on")
+    overwrite: bool = key(False, "start afresh")
 
 
 class Walk:
@@ -41,9 +44,18 @@ class Walk:
         self.place = state["place"]
 
 
-def walk(folder: Path, config: Toy, *, stop_at: int | None = None, save_every: int = 2, **options: Any) -> Walk:
+def walk(
+    folder: Path,
+    config: Toy,
+    *,
+    stop_at: int | None = None,
+    save_every: int = 2,
+    may_change: frozenset[str] = MAY_CHANGE,
+    **asked: bool,
+) -> Walk:
     """Walk ``config.steps`` steps; ``stop_at`` leaves in the middle of that step as a crash would."""
-    run = Run.open(folder, config, verb="walk", argv=["rung", "walk", "toy.yaml"], **options)
+    config = replace(config, folder=folder, **asked)  # type: ignore[arg-type]
+    run = Run.open(config, verb="walk", argv=["rung", "walk", "toy.yaml"], may_change=may_change)
     np.random.seed(config.seed)
     torch.manual_seed(config.seed)
     state = Walk()
@@ -61,7 +73,7 @@ def walk(folder: Path, config: Toy, *, stop_at: int | None = None, save_every: i
 def test_a_run_writes_down_how_it_was_made(tmp_path: Path) -> None:
     walk(tmp_path / "a" / "run", Toy(lr=1e-7))
     folder = tmp_path / "a" / "run"
-    assert load(Toy, folder / "config.yaml") == Toy(lr=1e-7)
+    assert load(Toy, folder / "config.yaml") == Toy(lr=1e-7, folder=folder)
     assert (folder / "command.txt").read_text() == "rung walk toy.yaml\n"
     assert json.loads((folder / "versions.json").read_text())["seed"] == 3
     assert [line["step"] for line in read_metrics(folder)] == list(range(6))
@@ -115,7 +127,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over_unasked(tmp_path: Path) -
     with pytest.raises(UserError, match="contradict"):
         walk(tmp_path, Toy(), resume=True, overwrite=True)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    assert load(Toy, tmp_path / "config.yaml") == Toy()
+    assert load(Toy, tmp_path / "config.yaml") == Toy(folder=tmp_path)
 
 
 def test_overwrite_deletes_the_run_and_nothing_else(tmp_path: Path) -> None:
@@ -163,7 +175,7 @@ def test_the_best_checkpoint_stays_whatever_its_age(tmp_path: Path) -> None:
     scores = [1.0, 3.0, None, 2.0, 3.0, 0.0, 1.0, 4.0, 2.0]
 
     def go(total: int, resume: bool = False) -> list[int]:
-        run = Run.open(tmp_path, Toy(steps=total), verb="walk", resume=resume)
+        run = Run.open(Toy(steps=total, folder=tmp_path, resume=resume), verb="walk")
         for step in run.steps(total, save_every=2, keep=1, best="score"):
             run.log(step, score=scores[step])
         return sorted(int(path.name.removeprefix("step-")) for path in (tmp_path / "checkpoints").iterdir())
@@ -181,7 +193,7 @@ def test_a_run_without_its_config_cannot_be_resumed(tmp_path: Path) -> None:
 
 
 def test_metrics_are_json_whatever_the_numbers(tmp_path: Path) -> None:
-    run = Run.open(tmp_path, Toy(), verb="log")
+    run = Run.open(Toy(folder=tmp_path), verb="log")
     third = torch.tensor(1 / 3)
     run.log(0, a=1 / 3, b=third, c=np.float32(0.1), d=np.int64(3), e=float("nan"), f=[1.0, float("inf")], g=(1, 2))
     run.log(1, loss=-0.0, ok=True, note="x", none=None)
@@ -194,6 +206,17 @@ def test_metrics_are_json_whatever_the_numbers(tmp_path: Path) -> None:
     assert read_metrics(tmp_path)[0]["a"] == 1 / 3
 
 
+def test_a_run_whose_every_update_is_left_out_ends(tmp_path: Path) -> None:
+    run = Run.open(Toy(folder=tmp_path), verb="walk")
+    for step in range(20):  # four of five are spoilt, and the loss on other data always
+        run.log(step, loss=float("nan") if step % 5 else 1.0, val_loss=float("inf"))
+    for step in range(20, 25):
+        run.log(step, loss=1.0, grad_norm=float("inf") if step > 20 else 1.0)
+    with pytest.raises(UserError, match="5 steps in a row, to step 25, had NaN or Inf in grad_norm and were left out"):
+        run.log(25, loss=1.0, grad_norm=float("inf"))
+    assert len(read_metrics(tmp_path)) == 26
+
+
 def test_there_are_no_metrics_to_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no metrics\.jsonl: it is not a run folder"):
         read_metrics(tmp_path)
@@ -201,7 +224,7 @@ def test_there_are_no_metrics_to_read(tmp_path: Path) -> None:
 
 
 def test_the_bar_shows_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Run.open(tmp_path, Toy(), verb="walk")
+    run = Run.open(Toy(folder=tmp_path), verb="walk")
     for step in run.steps(1, label="PPO", show=["kl", "reward"]):
         run.log(step, loss=1.0, reward=0.25, kl=0.5, n=3)
     assert capsys.readouterr().err == "PPO 1/1  0 s  kl 0.5  reward 0.25\n"
@@ -210,7 +233,7 @@ def test_the_bar_shows_the_metrics(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to the run folder .*file"):
-        Run.open(tmp_path / "file", Toy(), verb="walk")
+        Run.open(Toy(folder=tmp_path / "file"), verb="walk")
 
 
 def test_export_is_what_from_pretrained_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +245,7 @@ def test_export_is_what_from_pretrained_reads(tmp_path: Path, capsys: pytest.Cap
     sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads: dict[str, Any] = {"num_attention_heads": 1, "num_key_value_heads": 1}
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **sizes, **heads))
-    run = Run.open(tmp_path, Toy(), verb="sft")
+    run = Run.open(Toy(folder=tmp_path), verb="sft")
     run.finish(model=(model, tokenizer), critic=model)
     run.finish(model=(model, tokenizer))  # a second time replaces the first
     assert f"rung sft: done, in {tmp_path}" in capsys.readouterr().err
@@ -230,7 +253,7 @@ def test_export_is_what_from_pretrained_reads(tmp_path: Path, capsys: pytest.Cap
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), back.state_dict().values(), strict=True))
     assert AutoTokenizer.from_pretrained(tmp_path / "model")("1 + 1")["input_ids"] == tokenizer("1 + 1")["input_ids"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".model")]
-    Run.open(tmp_path, Toy(), verb="sft", overwrite=True)
+    Run.open(Toy(folder=tmp_path, overwrite=True), verb="sft")
     assert not (tmp_path / "model").exists()
     assert not (tmp_path / "critic").exists()
 
@@ -246,6 +269,9 @@ class Toy:
     steps: int = 40
     seed: int = 3
     lr: float = 0.1
+    folder: Path = Path(sys.argv[1])
+    resume: bool = "resume=true" in sys.argv
+    overwrite: bool = False
 
 class Walk:
     place = 0
@@ -254,7 +280,7 @@ class Walk:
     def load_state_dict(self, state):
         vars(self).update(state)
 
-run = Run.open(Path(sys.argv[1]), Toy(), verb="walk", resume="resume=true" in sys.argv)
+run = Run.open(Toy(), verb="walk")
 state = Walk()
 run.track(walk=state)
 for step in run.steps(40):
@@ -321,22 +347,22 @@ def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
     other = start(tmp_path, "slow")
     wait_for_steps(tmp_path, 1)
     with pytest.raises(UserError, match="another process is writing to"):
-        Run.open(tmp_path, Toy(), verb="walk", resume=True)
+        Run.open(Toy(folder=tmp_path, resume=True), verb="walk")
     other.kill()
     other.communicate()
-    Run.open(tmp_path, Toy(steps=40), verb="walk", resume=True)
+    Run.open(Toy(folder=tmp_path, steps=40, resume=True), verb="walk")
 
 
 def test_a_stop_in_the_last_step_still_stops(tmp_path: Path) -> None:
-    run = Run.open(tmp_path, Toy(), verb="walk")
+    run = Run.open(Toy(folder=tmp_path), verb="walk")
     with pytest.raises(SystemExit) as stop:
         interrupt_in_each(run.steps(3))
     assert stop.value.code == 130
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
-    again = Run.open(tmp_path, replace(Toy(), steps=2), verb="walk", resume=True)
+    again = Run.open(Toy(folder=tmp_path, steps=2, resume=True), verb="walk")
     with pytest.raises(SystemExit):
         interrupt_in_each(again.steps(2))
-    assert list(Run.open(tmp_path, Toy(), verb="walk", resume=True).steps(2)) == []
+    assert list(Run.open(Toy(folder=tmp_path, resume=True), verb="walk").steps(2)) == []
 
 
 def interrupt_in_each(steps: Any) -> None:

@@ -16,6 +16,8 @@ from lm.trackers import Tracker, Trackers
 class Config:
     folder: Path = key(Path("x"), "folder")
     trackers: tuple[Tracker, ...] = key((), "trackers")
+    resume: bool = key(False, "go on")
+    overwrite: bool = key(False, "start afresh")
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -29,7 +31,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_reads_what_the_run_logged(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     config = Config(tmp_path, ("tensorboard",))
-    run = Run.open(tmp_path, config, verb="it")
+    run = Run.open(config, verb="it")
     for step in run.steps(3):
         run.log(step, loss=1.0 / (step + 1), words="kept out")
     run.finish()
@@ -50,7 +52,7 @@ def test_a_tracker_that_cannot_write_is_left_out_and_the_run_goes_on(
 ) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").write_text("in the way")  # a file where the tracker wants its folder
-    run = Run.open(tmp_path, Config(tmp_path, ("tensorboard",)), verb="it")
+    run = Run.open(Config(tmp_path, ("tensorboard",)), verb="it")
     for step in run.steps(2):
         run.log(step, loss=0.0)
     run.finish()

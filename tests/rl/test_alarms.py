@@ -185,7 +185,7 @@ def test_a_run_says_each_alarm_once_and_a_resumed_run_says_none_again(
     from rl.config import RLConfig
 
     said = []
-    run = Run.open(tmp_path, RLConfig(folder=tmp_path), verb="rl")
+    run = Run.open(RLConfig(folder=tmp_path), verb="rl")
     for part in (bad()[:30], bad()[30:]):  # the second half as after a restart
         watch = Watch(tmp_path)
         for row in part:

@@ -159,6 +159,19 @@ def load_with_reference(
     return policy, reference
 
 
+def output_layer(model: "PreTrainedModel") -> "torch.nn.Linear":
+    """The layer that makes the vocabulary's logits of the trunk's last states, to be used on some of them alone.
+
+    Raises UserError where it is not all that does: Gemma-2, Cohere and Granite change logits after it.
+    """
+    for option in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+        if getattr(model.config, option, None) not in (None, 1, 1.0):
+            name = type(model).__name__
+            raise UserError(f"{name} changes its logits after the output layer ({option}): give a model that does not")
+    layer: Any = model.get_output_embeddings()
+    return layer  # type: ignore[no-any-return]
+
+
 def zero_head(model: "PreTrainedModel") -> None:
     """Make a new head say 0 everywhere, so that its random weights decide nothing."""
     head = getattr(model, "score", None) or getattr(model, "classifier", None)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lm import processes
+from lm.models import output_layer
 from lm.optim import learning_rate, make_optimizer, optimizer_step
 from lm.run import Run
 from lm.sft import FitConfig, batch_of
 from prm.formats import Format
 from prm.forward import states_at
-from prm.heads import plain_output, split_classifier, step_logits
+from prm.heads import split_classifier, step_logits
 from prm.implicit import cumulative_rewards
 from prm.layout import Row, token_id
 from prm.scores import LabeledSolution
@@ -103,7 +104,7 @@ def trainable_logits(
     if reference is not None:
         return lambda rows: torch.cat(cumulative_rewards(model, reference, rows, form.beta)).float()
     if form.head == "verdicts":
-        output = plain_output(model)
+        output = output_layer(model)
         right, wrong = (token_id(tokenizer, text) for text in form.verdicts)
 
         def of_verdicts(rows: Sequence[Row]) -> torch.Tensor:

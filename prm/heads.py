@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lm.errors import UserError, hub_errors
-from lm.models import DType, load_causal_lm, load_token_scorer, load_trunk
+from lm.models import DType, load_causal_lm, load_token_scorer, load_trunk, output_layer
 from prm.formats import Format
 from prm.layout import token_id
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-_RESCALED = ("final_logit_softcapping", "logits_scaling", "logit_scale")  # a head that is more than its matrix
 
 
 def step_logits(outputs: "torch.Tensor", right: Sequence[int]) -> "torch.Tensor":
@@ -66,7 +64,7 @@ def verdict_head(model: "PreTrainedModel", right: int, wrong: int) -> "tuple[Pre
     """The causal LM's trunk, and of its vocabulary's logits only those of the tokens (wrong, right)."""
     import torch
 
-    output = plain_output(model)
+    output = output_layer(model)
     rows = torch.tensor([wrong, right], device=output.weight.device)
     head = torch.nn.Linear(output.weight.shape[1], 2, bias=output.bias is not None)
     head.weight = torch.nn.Parameter(output.weight.detach()[rows])
@@ -74,14 +72,6 @@ def verdict_head(model: "PreTrainedModel", right: int, wrong: int) -> "tuple[Pre
         head.bias = torch.nn.Parameter(output.bias.detach()[rows])
     trunk: Any = model.base_model
     return trunk, head
-
-
-def plain_output(model: "PreTrainedModel") -> Any:
-    """The layer that makes the vocabulary's logits of the trunk's states, where it is all that does."""
-    for option in _RESCALED:
-        if getattr(model.config, option, None) not in (None, 1, 1.0):
-            raise UserError(f"{type(model).__name__} rescales its logits ({option}), which no PRM format here expects")
-    return model.get_output_embeddings()
 
 
 def read_tensors(name: str, prefix: str) -> "dict[str, torch.Tensor]":

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lm.lora import adapter_off
+from lm.models import output_layer
 from lm.padding import by_length, pad
 from prm.formats import Format
-from prm.heads import plain_output
 from prm.layout import Row, encode_solutions
 from prm.scorer import Advance, context_length, measure_rows, sigmoid, stop_at_complaint
 from prm.scores import StepScores
@@ -95,7 +95,7 @@ def token_logprobs(model: Any, ids: "torch.Tensor") -> "torch.Tensor":
     """log π(ids_{t+1} | ids_{≤t}): (B, T) to (B, T − 1) float32, with few positions' vocabularies held at once."""
     import torch
 
-    output = plain_output(model)
+    output = output_layer(model)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
     targets = ids[:, 1:].flatten()
     parts = []

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from lm.errors import UserError
+from lm.models import output_layer
 from rl.states import choosing_states
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 # A model of its own, a linear head on the policy's trunk, or none where the advantage needs no critic.
 Critic: TypeAlias = Union["PreTrainedModel", "torch.nn.Linear", None]
 
-# What some architectures do to logits after the head (Gemma-2, Cohere, Granite), which the code below does not.
-_AFTER_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-
 
 def evaluate_actions(
     policy: "PreTrainedModel", critic: Critic, tokens: "TokenBatch", temperature: float
@@ -25,7 +22,7 @@ def evaluate_actions(
     a critic the values are 0."""
     import torch
 
-    states = policy_states(policy, tokens)
+    states = choosing_states(policy, tokens)
     logprobs, entropy = head_logprobs(policy, states, tokens, temperature)
     if critic is None:
         return logprobs, entropy, torch.zeros_like(entropy)
@@ -41,17 +38,7 @@ def action_logprobs(
 
     The LM head runs at the positions that chose an action and nowhere else. Entropy carries no gradient.
     """
-    return head_logprobs(policy, policy_states(policy, tokens), tokens, temperature)
-
-
-def policy_states(policy: "PreTrainedModel", tokens: "TokenBatch") -> "torch.Tensor":
-    """``choosing_states``. Raises UserError for a model whose logits are more than a head of them."""
-    scaled = [name for name in _AFTER_HEAD if getattr(policy.config, name, None) not in (None, 1, 1.0)]
-    if scaled:
-        raise UserError(
-            f"{type(policy).__name__} changes its logits after the LM head ({', '.join(scaled)}): not supported"
-        )
-    return choosing_states(policy, tokens)
+    return head_logprobs(policy, choosing_states(policy, tokens), tokens, temperature)
 
 
 def head_logprobs(
@@ -60,7 +47,7 @@ def head_logprobs(
     """``action_logprobs`` from the states (N, H) that chose the actions."""
     from rl.chosen import chosen_logprobs
 
-    head: Any = policy.get_output_embeddings()
+    head = output_layer(policy)
     chosen, entropy = chosen_logprobs(states, head.weight, head.bias, tokens.ids[tokens.actions], temperature)
     return _at_actions(chosen, tokens.actions), _at_actions(entropy, tokens.actions)
 

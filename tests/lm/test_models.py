@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lm.errors import UserError
-from lm.models import ModelConfig, build_causal_lm, load_causal_lm, load_token_scorer
+from lm.models import ModelConfig, build_causal_lm, load_causal_lm, load_token_scorer, output_layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +23,18 @@ def test_a_new_model_has_the_sizes_asked_for(tokenizer: "PreTrainedTokenizerBase
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert (model.config.eos_token_id, model.config.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
     assert model.get_input_embeddings().weight.std().item() == pytest.approx(0.05, rel=0.1)
+
+
+def test_logits_are_the_output_layer_of_the_trunks_states_or_the_model_is_refused(tokenizer: Any) -> None:
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    ids = torch.tensor([[5, 6, 7]])
+    model: Any = build_causal_lm(ModelConfig(**SMALL), tokenizer)
+    torch.testing.assert_close(output_layer(model)(model.base_model(ids).last_hidden_state), model(ids).logits)
+    sizes = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    scaled = GraniteForCausalLM(GraniteConfig(**sizes, intermediate_size=24, logits_scaling=2.0))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"GraniteForCausalLM changes its logits after .* \(logits_scaling\)"):
+        output_layer(scaled)
 
 
 def test_bfloat16(tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -1,12 +1,9 @@
-"""From judged rollouts to experience: forward passes without gradients, the KL penalty, advantages and returns."""
+"""From judged rollouts to experience: the KL penalty, advantages and returns."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lm import processes
 from lm.config import key
-from lm.lora import adapter_off
 from rl.advantages import (
     AdvantageEstimator,
     Scale,
@@ -18,17 +15,15 @@ from rl.advantages import (
     whiten,
 )
 from rl.batch import Experience, TokenBatch
-from rl.forward import Critic, action_logprobs, action_values, evaluate_actions
-from rl.importance import Level, importance_weights
+from rl.forward import Critic
+from rl.importance import importance_weights
 from rl.kl import Estimator, kl_estimate
 from rl.losses import Metrics
+from rl.readings import read_models
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-
-AGREE = 1e-4  # nats: far below any clip of the ratio, and above float32's rounding
 
 
 @dataclass(frozen=True)
@@ -75,70 +70,37 @@ def estimate_advantages(
     ``reference`` may be the policy itself, where that has an adapter: it is read without it.
     ``group`` is how many rollouts each problem has, side by side. With the KL in the reward, token t is paid
     r_t − β·KL_t (Ziegler et al. 2019, eq. 2, by token as in Ouyang et al. 2022).
-
-    What more than ``micro_tokens`` of rollouts would tell no better is read on so many of them: the entropy, where β
-    is 0 the KL in the metrics, and ``logprob_gap``, the largest difference between the engine's log-prob of an action
-    and the learner's: near 1e-5 in float32; more means that the two do not run the same model. Where it is at most
-    ``AGREE`` the engine's log-probs stand for the learner's on the other rollouts as well.
     """
-    import torch
-
-    old_logprobs, reference_logprobs, entropy, values = (rewards.new_zeros(tokens.ids.shape) for _ in range(4))
-    for model in (policy, critic):
-        if model is not None:
-            model.eval()
-    head = critic if isinstance(critic, torch.nn.Linear) else None
-    own = None if isinstance(critic, torch.nn.Linear) else critic
-    everything, some = list(range(len(tokens.rollouts))), tokens.sample(micro_tokens)
     sampled = tokens.sampled_logprobs()
-
-    def read_policy(rows: Sequence[int]) -> None:
-        found = [torch.zeros_like(old_logprobs) for _ in range(3)]
-        for where, part, weight in tokens.my_parts(rows, micro_tokens):
-            for total, new in zip(found, evaluate_actions(policy, head, part, temperature), strict=True):
-                total[where] += weight * new
-        processes.add_up(found)
-        for total, new in zip((old_logprobs, entropy, values), found, strict=True):
-            total += new
-
-    with torch.no_grad():
-        read_policy(some)
-        gap = float((old_logprobs - sampled)[some][tokens.actions[some]].abs().max())
-        spared = config.old_logprobs == "sampled" and config.importance == "none" and head is None and gap <= AGREE
-        if spared and len(some) < len(everything):
-            old_logprobs = sampled
-        else:
-            read_policy(sorted(set(everything) - set(some)))
-            gap, some = float((old_logprobs - sampled)[tokens.actions].abs().max()), everything
-        if own is not None:
-            for where, part, weight in tokens.my_parts(everything, micro_tokens):
-                values[where] += weight * action_values(own, part)
-            processes.add_up([values])
-        compared = everything if kl_coefficient else some
-        with adapter_off(reference):
-            for where, part, weight in tokens.my_parts(compared, micro_tokens):
-                reference_logprobs[where] += weight * action_logprobs(reference, part, temperature)[0]
-        processes.add_up([reference_logprobs])
-
+    read = read_models(
+        policy, reference, critic, tokens, sampled, temperature=temperature, micro_tokens=micro_tokens,
+        trust_engine=config.old_logprobs == "sampled" and config.importance == "none",
+        whole_reference=kl_coefficient > 0,
+    )  # fmt: skip
     paid = rewards
     if config.kl_in == "reward" and kl_coefficient:
-        kl = kl_estimate(old_logprobs, reference_logprobs, config.kl_estimator, config.kl_clamp)
+        kl = kl_estimate(read.logprobs, read.reference_logprobs, config.kl_estimator, config.kl_clamp)
         paid = rewards - kl_coefficient * kl * tokens.actions
-    advantages, returns = _advantages(paid, values, tokens.actions, group, config)
+    advantages, returns = _advantages(paid, read.values, tokens.actions, group, config)
     metrics = {
-        "logprob_gap": gap,
-        "kl": float((old_logprobs - reference_logprobs)[compared].sum() / len(compared)),
-        "entropy": float(masked_mean(entropy[some], tokens.actions[some])),
+        "logprob_gap": read.gap,
+        "kl": float((read.logprobs - read.reference_logprobs)[read.compared].sum() / len(read.compared)),
+        "entropy": float(masked_mean(read.entropy[read.rows], tokens.actions[read.rows])),
     }
     if critic is not None:
-        metrics["explained_variance"] = explained_variance(values, returns, tokens.actions)
+        metrics["explained_variance"] = explained_variance(read.values, returns, tokens.actions)
     metrics["advantage_std"] = float(advantages[tokens.actions].std())
     if config.whiten:
         advantages = whiten(advantages, tokens.actions)
     if config.importance != "none":
-        advantages, more = _corrected(advantages, old_logprobs, tokens, config.importance, config.importance_cap)
-        metrics |= more
-    return Experience(tokens, old_logprobs, reference_logprobs, values, advantages, returns), metrics
+        weights = importance_weights(
+            read.logprobs, sampled, tokens.actions, level=config.importance, cap=config.importance_cap
+        )
+        on = weights[tokens.actions]
+        metrics["importance_mean"] = float(on.mean())
+        metrics["importance_capped"] = float((on >= config.importance_cap).float().mean())
+        advantages = advantages * weights
+    return Experience(tokens, read.logprobs, read.reference_logprobs, read.values, advantages, returns), metrics
 
 
 def _advantages(
@@ -154,15 +116,6 @@ def _advantages(
     if config.estimator == "leave_one_out":
         return leave_one_out_advantages(returns, actions, group), returns
     return returns, returns
-
-
-def _corrected(
-    advantages: "torch.Tensor", logprobs: "torch.Tensor", tokens: TokenBatch, level: Level, cap: float
-) -> "tuple[torch.Tensor, Metrics]":
-    weights = importance_weights(logprobs, tokens.sampled_logprobs(), tokens.actions, level=level, cap=cap)
-    on = weights[tokens.actions]
-    metrics = {"importance_mean": float(on.mean()), "importance_capped": float((on >= cap).float().mean())}
-    return advantages * weights, metrics
 
 
 def explained_variance(values: "torch.Tensor", returns: "torch.Tensor", actions: "torch.Tensor") -> float:

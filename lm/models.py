@@ -169,7 +169,7 @@ def output_layer(model: "PreTrainedModel") -> "torch.nn.Linear":
             name = type(model).__name__
             raise UserError(f"{name} changes its logits after the output layer ({option}): give a model that does not")
     layer: Any = model.get_output_embeddings()
-    return layer  # type: ignore[no-any-return]
+    return layer
 
 
 def zero_head(model: "PreTrainedModel") -> None:

@@ -108,7 +108,8 @@ def smooth(values: Sequence[float], share: float = 0.05) -> list[float]:
     """Local linear regression under a Gaussian whose σ is that share of the series (Cleveland 1979, one pass).
 
     A line is fitted around every point rather than a mean, so that steep starts and ends are not pulled inwards.
-    With moments S_j = Σ k d^j and T_j = Σ k d^j y over distances d, the fit is (S_2 T_0 - S_1 T_1) / (S_2 S_0 - S_1²).
+    With moments S_j = Σ k d^j and T_j = Σ k d^j y over distances d, the fit is (S_2 T_0 - S_1 T_1) / (S_2 S_0 - S_1²),
+    held within the values that there are: no share of nothing falls below 0.
     """
     y = np.asarray(values, dtype=np.float64)
     sigma = max(y.size * share, 1.0)
@@ -120,7 +121,8 @@ def smooth(values: Sequence[float], share: float = 0.05) -> list[float]:
         return np.convolve(of, (kernel * d**power)[::-1], mode="full")[reach : reach + y.size]
 
     s0, s1, s2 = (moment(power, np.ones_like(y)) for power in range(3))
-    return list((s2 * moment(0, y) - s1 * moment(1, y)) / (s2 * s0 - s1**2))
+    fit = (s2 * moment(0, y) - s1 * moment(1, y)) / (s2 * s0 - s1**2)
+    return list(np.clip(fit, y.min(), y.max()))
 
 
 def thin(length: int, most: int = 240) -> list[int]:

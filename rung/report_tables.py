@@ -142,7 +142,8 @@ def agreement_matrices(labels: Row) -> list[Matrix]:
 
 
 def _names(given: object, size: int) -> list[str]:
-    return [str(v).replace("_", " ") for v in given] if isinstance(given, list) and len(given) == size else [str(i) for i in range(size)]
+    names = given if isinstance(given, list) and len(given) == size else range(size)
+    return [str(name).replace("_", " ") for name in names]
 
 
 def _at(record: Row, path: tuple[str, ...]) -> float:

@@ -1,11 +1,15 @@
 """The schedule, and AdamW's first steps worked by hand."""
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
+from lm.errors import UserError
 from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
+from lm.run import Run, read_metrics
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,21 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
         assert torch.equal(model.weight, before)
         assert model.weight.grad is None
         assert not optimizer.state_dict()["state"]  # its moments are as they were, too
+
+
+@dataclass(frozen=True)
+class Kept:
+    folder: Path
+    resume: bool = False
+    overwrite: bool = False
+
+
+def test_a_run_whose_every_update_is_left_out_ends(tmp_path: Path) -> None:
+    run = Run.open(Kept(tmp_path), verb="toy")
+    for step in range(20):  # four of five are spoilt, and the loss on other data always
+        run.log(step, loss=float("nan") if step % 5 else 1.0, val_loss=float("inf"))
+    for step in range(20, 25):
+        run.log(step, loss=1.0, grad_norm=float("inf") if step > 20 else 1.0)
+    with pytest.raises(UserError, match="5 steps in a row, to step 25, had NaN or Inf in grad_norm and were left out"):
+        run.log(25, loss=1.0, grad_norm=float("inf"))
+    assert len(read_metrics(tmp_path)) == 26

@@ -30,7 +30,7 @@ from verifiers.solution import Problem
 
 Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
 _BY_POLICY = (MONTE_CARLO, OMEGA)
-_DEAR = (MONTE_CARLO, OMEGA, JUDGE)
+_DEAR = {MONTE_CARLO: "tokens", OMEGA: "tokens", JUDGE: "completion_tokens"}  # and what each costs, to show
 _MAY_CHANGE = MAY_CHANGE | {f"judge.{name}" for name in (*MANNERS, "start")}
 
 
@@ -103,7 +103,8 @@ def label(config: LabelConfig) -> None:
     if JUDGE in config.labellers and config.judge.start:
         server = start_server(config.engine, config.judge.model, dtype=config.dtype, batch=config.judge.concurrency)
         config = replace(config, judge=replace(config.judge, url=server.url))
-    for step in run.steps(len(batches), save_every=1, label="labels"):
+    costs = [f"{name}_{_DEAR[name]}" for name in config.labellers if name in _DEAR]
+    for step in run.steps(len(batches), save_every=1, label="labels", show=["steps", *costs]):
         batch = batches[step]
         seed = config.seed * 100_003 + step
         with run.timer("sample"):

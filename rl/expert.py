@@ -20,10 +20,10 @@ from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
 from lm.run import Run, read_metrics
 from lm.sft import FitConfig, Pair, backward, batch_of, encode_pairs
 from lm.torch_setup import prepare_torch
-from prm.loading import load as load_prm
+from prm.loading import Reading, load_as
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
-from prm.scorer import Scorer
+from prm.scorer import Scorer, score_each
 from rl.evaluation import greedy_accuracy
 from rl.rollout import Counter, draw
 from verifiers.solution import Problem, Solution
@@ -43,6 +43,7 @@ class ExpertConfig:
     folder: Path = key(Path("runs/expert"), "the run folder; the policy is saved in FOLDER/model")
     policy: str = key("runs/sft/model", "where the policy starts: folder or hub name")
     prm: str | None = key(None, "a process reward model that must find no weak step in a solution; null: none is asked")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     threshold: float = key(0.5, "the least score of a step that the PRM may find", low=0, high=1)
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
@@ -78,7 +79,7 @@ def train(config: ExpertConfig) -> None:
     learnt = [(name, weight) for name, weight in policy.named_parameters() if weight.requires_grad]
     start = {name: weight.detach().clone() for name, weight in learnt} if config.restart else {}
     policy.train()
-    prm = load_prm(config.prm, config.dtype, prompt=config.prompt) if config.prm is not None else None
+    prm = load_as(config.reading, config.prm, config.dtype, 16384, config.prompt) if config.prm is not None else None
     problems = [e.problem for e in load_problems(config.problems, "train", config.pool, stream=3)]
     held_out = validation_problems(config) if config.eval_problems else []
     engine = open_engine(
@@ -165,11 +166,11 @@ def report(run: Run, rounds: int) -> None:
 
 
 def strong(solutions: Sequence[Solution], prm: Scorer | None, threshold: float) -> list[Solution]:
-    """The solutions whose weakest step scores at least ``threshold``; all of them without a PRM."""
+    """The solutions whose weakest step scores at least ``threshold``, of those the PRM can read; without one, all."""
     if prm is None:
         return list(solutions)
-    scores = prm.score(solutions)
-    return [s for s, score in zip(solutions, scores, strict=True) if score.aggregate("min") >= threshold]
+    found = zip(solutions, score_each(prm, solutions), strict=True)
+    return [s for s, score in found if not isinstance(score, str) and score.aggregate("min") >= threshold]
 
 
 def distinct(solutions: Sequence[Solution], most: int) -> list[Solution]:

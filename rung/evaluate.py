@@ -18,7 +18,7 @@ from lm.torch_setup import prepare_torch
 from prm.choice import answer_classes
 from prm.label_files import part_path
 from prm.labelling import symbolic_labels
-from prm.loading import load as load_prm
+from prm.loading import Reading, load_as
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
 from prm.sample import sample_solutions
 from prm.scorer import Scorer, score_each
@@ -34,6 +34,7 @@ class EvalConfig:
     folder: Path = key(Path("runs/eval"), "summary.json, outcomes.jsonl and samples.jsonl are written here")
     policies: dict[str, str] = key({"sft": "runs/sft/model"}, "name: folder or hub name; each pair is compared")
     prm: str | None = key("runs/prm/model", "the process reward model for best-of-k, or symbolic; null leaves it out")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     dtype: DType = key("float32", "precision of all models; bfloat16 for GPUs")
     problems: ProblemsConfig = part(ProblemsConfig)
     count: int | None = key(1000, "test problems; null takes all of a file")
@@ -70,7 +71,7 @@ def evaluate(config: EvalConfig) -> dict:
     if not config.policies:
         raise UserError("policies is empty: give at least one, for example policies={sft: runs/sft/model}")
     problems = [e.problem for e in load_problems(config.problems, "test", config.count, stream=9)]
-    prm = load_prm(config.prm, config.dtype, prompt=config.prompt) if config.prm is not None else None
+    prm = load_as(config.reading, config.prm, config.dtype, 16384, config.prompt) if config.prm is not None else None
     starts = range(0, len(problems), config.batch_problems)
     batches = [(name, start) for name in config.policies for start in starts]
     may_change = MAY_CHANGE | {"threads", "engine_batch"}

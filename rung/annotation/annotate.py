@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lm.config import key
+from lm.config import key, part
 from lm.errors import UserError
 from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.journal import Journal, journal_of, score_kept
-from prm.loading import Reading, load
+from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
 from prm.scorer import report_unscored
 from prm.scores import Aggregation
@@ -33,6 +33,7 @@ class AnnotateConfig:
     stop_at_error: bool = key(True, "the first wrong step ends a solution; those after it stay unjudged")
     ranked: int = key(4, "solutions beside each other in a ranking", low=2, high=9)
     prm: str | None = key(None, "process reward model that scores rows without a score, for the order; null: none")
+    reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     aggregate: Aggregation = key("min", "how step scores become a solution's score")
     separator: Separator = key("line", "what separates the steps of a text")
     on_bad_row: OnBadRow = key("error", "a malformed row of the file is the end, or is left out and reported")
@@ -66,7 +67,7 @@ def main(config: AnnotateConfig) -> None:
         if tasks is not None:
             store.add(tasks)
         if tasks is not None and config.prm is not None:
-            kept_scores(config.database, config.prm).close()
+            kept_scores(config.database, config.reading, config.prm).close()
         app = build_app(
             store,
             overlap=config.overlap,
@@ -92,7 +93,7 @@ def read_tasks(config: AnnotateConfig) -> list[Task]:
 
     candidates = [candidate for row in read_parsed(config.file, parse, config.on_bad_row) for candidate in row]
     if config.prm is not None:
-        candidates = score(candidates, config.prm, config.aggregate, kept_scores(config.database, config.prm))
+        candidates = score(candidates, config)
     tasks = make_tasks(candidates, config.kind, config.order, config.ranked, config.seed)
     if not tasks:
         needed = "two solutions of one question" if config.kind == "ranking" else "a solution with steps"
@@ -100,20 +101,22 @@ def read_tasks(config: AnnotateConfig) -> list[Task]:
     return tasks
 
 
-def kept_scores(database: Path, name: str) -> Journal:
+def kept_scores(database: Path, reading: Reading, name: str) -> Journal:
     """The reward model's scores until they are in the database, beside it: the same command goes on after a kill."""
     path = database.with_name(database.name + ".scores")
-    return journal_of(path, Reading(), name, "float32", None, resume=True)
+    return journal_of(path, reading, name, "float32", None, resume=True)
 
 
-def score(candidates: list[Candidate], name: str, aggregate: Aggregation, journal: Journal) -> list[Candidate]:
-    """The candidates, those without a score scored by the reward model at ``name``."""
+def score(candidates: list[Candidate], config: AnnotateConfig) -> list[Candidate]:
+    """The candidates, those without a score scored by the config's reward model."""
+    assert config.prm is not None
     missing = [c.solution for c in candidates if c.score is None]
     if not missing:
         return candidates
     prepare_torch(0, None)
+    prm = load_as(config.reading, config.prm, "float32", 16384, None)
     with progress("score", len(missing)) as bar:
-        found = score_kept(load(name), missing, journal, bar.advance)
+        found = score_kept(prm, missing, kept_scores(config.database, config.reading, config.prm), bar.advance)
     report_unscored(found)
-    scores = iter([None if isinstance(s, str) else s.aggregate(aggregate) for s in found])
+    scores = iter([None if isinstance(s, str) else s.aggregate(config.aggregate) for s in found])
     return [c if c.score is not None else replace(c, score=next(scores)) for c in candidates]

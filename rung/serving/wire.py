@@ -48,7 +48,7 @@ class RerankRequest(BaseModel):
     query: str
     documents: list[str | Document] = Field(min_length=1)
     top_n: int | None = Field(default=None, ge=0)
-    return_documents: bool = True
+    return_documents: bool | None = None  # null is what clients send for what nobody set: the documents come back
     separator: Separator = "line"
     model: str | None = None
 
@@ -131,7 +131,7 @@ def rerank_answer(
     order = sorted(range(len(relevance)), key=lambda i: -relevance[i])
     results: list[dict[str, Any]] = [
         {"index": i, "relevance_score": relevance[i]}
-        | ({"document": {"text": solutions[i].text}} if request.return_documents else {})
+        | ({"document": {"text": solutions[i].text}} if request.return_documents is not False else {})
         for i in order[: request.top_n or None]
     ]
     return {

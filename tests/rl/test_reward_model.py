@@ -96,6 +96,13 @@ def test_a_planted_preference_is_learnt(liking_short_answers: RewardModelConfig,
     assert rated[2] == pytest.approx(rated[0], abs=1e-5)
 
 
+def test_a_language_model_is_no_reward_model(configure: Callable[..., RLConfig]) -> None:
+    """It has no head; transformers would make one up of random numbers, another one each time."""
+    policy = configure("rm").policy
+    with pytest.raises(UserError, match=r"/policy' is a language model without a head for scores \(no tensor score"):
+        load_reward_model(policy, "float32", None, 10_000)
+
+
 def test_ppo_follows_a_reward_model_where_no_verdict_is_to_be_had(
     liking_short_answers: RewardModelConfig,
     configure: Callable[..., RLConfig],

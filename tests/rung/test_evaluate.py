@@ -18,6 +18,7 @@ from lm.run import read_metrics
 from lm.sft import FitConfig
 from prm.labelled_data import StepData
 from prm.labelling import symbolic_labels
+from prm.loading import Reading
 from prm.loading import load as load_prm
 from prm.problems import ProblemsConfig, load_problems
 from prm.sample import sample_solutions
@@ -107,6 +108,17 @@ def test_the_summary_by_hand(runs: Path, tmp_path: Path) -> None:
     [pair] = summary["paired"]
     assert (pair["a"], pair["b"]) == ("two", "one")
     assert pair["mean"] == pytest.approx(np.mean(greedy["two"]) - np.mean(greedy["one"]))
+
+
+def test_an_ensemble_picks_too(runs: Path, tmp_path: Path) -> None:
+    """Below the exact check's veto, whatever the PRM makes of them, stand all samples with a wrong step, level at 0."""
+    asked = replace(config(runs, tmp_path), policies={"one": str(runs / "first/model")}, count=12, shown=0)
+    picks = {}
+    for name, prm, also in (("prm", asked.prm, ()), ("veto", asked.prm, ("symbolic",)), ("exact", "symbolic", ())):
+        evaluate(replace(asked, folder=tmp_path / name, prm=prm, reading=Reading(also=also, combine="min")))
+        rows = read_lines(tmp_path / name / "outcomes.jsonl")
+        picks[name] = [row["arms"][0]["best_of_n"][str(K)] for row in rows]
+    assert picks["prm"] != picks["veto"] == picks["exact"]
 
 
 def test_the_outcomes_of_problems_are_what_the_summary_is_the_mean_of(runs: Path, tmp_path: Path) -> None:

@@ -165,11 +165,12 @@ const number = (value, digits = 2) => (value === null ? "–" : value.toFixed(di
 
 function table(heads, rows) {
   const box = make("div", "scroll"), grid = make("table"), head = make("tr"), body = make("tbody");
-  heads.forEach((name, i) => head.append(make("th", i ? "number" : "", name)));
+  const side = (cells, i) => (i && !(cells[i] instanceof Element) ? "number" : ""); // words and bars begin at the left
+  heads.forEach((name, i) => head.append(make("th", side(rows[0], i), name)));
   for (const cells of rows) {
     const row = make("tr");
     cells.forEach((cell, i) => {
-      const field = make(i ? "td" : "th", i && !(cell instanceof Element) ? "number" : "");
+      const field = make(i ? "td" : "th", side(cells, i));
       field.append(cell);
       row.append(field);
     });

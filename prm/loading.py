@@ -2,9 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lm.config import key
+from lm.engine import Sampling
+from lm.engines import EngineConfig, open_engine
 from lm.errors import UserError, hub_errors
 from lm.models import DType, default_device, load_causal_lm, load_tokenizer
 from prm.ensemble import Combine, Ensemble
@@ -13,6 +15,10 @@ from prm.heads import check_head
 from prm.labelling import SYMBOLIC
 from prm.scorer import Scorer, StepPRM
 from prm.symbolic import SymbolicPRM
+
+if TYPE_CHECKING:
+    from prm.generative import GenerativePRM
+    from prm.implicit import ImplicitPRM
 
 Backend = Literal["transformers", "vllm"]
 # In config.json: {"format", "temperature", "threshold", "prompt"}, and of an implicit PRM "reference" and "beta".
@@ -75,25 +81,13 @@ def load(
         from prm.vllm_scorer import VLLMStepPRM
 
         return VLLMStepPRM(name, tokenizer, form, dtype=dtype, prompt=prompt, temperature=temperature)
-    if form.head == "implicit":
-        from prm.implicit import ImplicitPRM
-
-        other = reference or settings.get("reference") or form.reference
-        if other is None:
-            raise UserError(f"{name!r} is an implicit PRM: give the model it was trained from as reference")
-        policy, frozen = (load_causal_lm(n, dtype).to(default_device()) for n in (name, other))  # type: ignore[arg-type]
-        return ImplicitPRM(policy, frozen, tokenizer, form, prompt=prompt, tokens=tokens, temperature=temperature)
     if form.layout.startswith("critique"):
-        from lm.engine import Sampling
-        from lm.engines import EngineConfig, open_engine
-        from prm.generative import GenerativePRM
-
-        model = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]
         sampling = Sampling(temperature=0.0 if critiques == 1 else 0.8, max_tokens=critique_tokens, n=critiques)
-        writer = EngineConfig(backend, memory=0.45)  # beside the weights that read what it has written
-        engine = open_engine(writer, name, tokenizer, dtype=dtype, batch=32, model=model)
-        return GenerativePRM(model, tokenizer, form, engine, sampling=sampling, tokens=tokens, temperature=temperature)
-    return _step_prm(name, form, tokenizer, dtype, prompt=prompt, tokens=tokens, temperature=temperature)
+        return _generative(name, form, tokenizer, dtype, backend, sampling, tokens=tokens, temperature=temperature)
+    options: dict[str, Any] = {"prompt": prompt, "tokens": tokens, "temperature": temperature}
+    if form.head == "implicit":
+        return _implicit(name, reference or settings.get("reference"), form, tokenizer, dtype, **options)
+    return _step_prm(name, form, tokenizer, dtype, **options)
 
 
 def load_as(reading: Reading, name: str, dtype: DType, tokens: int, prompt: str | None) -> Scorer:
@@ -118,6 +112,29 @@ def kept_threshold(reading: Reading, name: str) -> float | None:
     kept = [found for n in models if (found := (read_config(n).get(SETTINGS) or {}).get("threshold")) is not None]
     alone = not reading.also or (reading.combine == "min" and len(models) == 1)
     return float(kept[0]) if kept and alone else None
+
+
+def _implicit(
+    name: str, reference: str | None, form: Format, tokenizer: Any, dtype: DType, **options: Any
+) -> "ImplicitPRM":
+    from prm.implicit import ImplicitPRM
+
+    start = reference or form.reference
+    if start is None:
+        raise UserError(f"{name!r} is an implicit PRM: give the model it was trained from as reference")
+    policy, frozen = (load_causal_lm(n, dtype).to(default_device()) for n in (name, start))  # type: ignore[arg-type]
+    return ImplicitPRM(policy, frozen, tokenizer, form, **options)
+
+
+def _generative(
+    name: str, form: Format, tokenizer: Any, dtype: DType, backend: Backend, sampling: Sampling, **options: Any
+) -> "GenerativePRM":
+    from prm.generative import GenerativePRM
+
+    model = load_causal_lm(name, dtype).to(default_device())  # type: ignore[arg-type]
+    writer = EngineConfig(backend, memory=0.45)  # beside the weights that read what it has written
+    engine = open_engine(writer, name, tokenizer, dtype=dtype, batch=32, model=model)
+    return GenerativePRM(model, tokenizer, form, engine, sampling=sampling, **options)
 
 
 def _step_prm(name: str, form: Format, tokenizer: Any, dtype: DType, **options: Any) -> StepPRM:

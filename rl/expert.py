@@ -101,18 +101,11 @@ def train(config: ExpertConfig) -> None:
             with run.timer("weights"), engine_errors():
                 engine.load_weights(policy)
             with run.timer("sample"):
-                chosen = draw(problems, config.problems_per_round, config.seed, number)
-                seed = config.seed * 1_000_003 + number
-                with engine_errors():
-                    drawn = sample_solutions(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
-                right = [(s, completion) for s, completion in drawn if verify_solution(s).correct]
-                whole = [s for s, completion in right if completion.finish == "stop"]  # for EOS follows what is learnt
-                kept = distinct(strong(whole, prm, config.threshold), config.most)
+                kept, tokens, found = sample_round(engine, tokenizer, prm, problems, config, number)
             rows = [{"question": s.problem.question, "solution": s.text, "answer": s.problem.answer} for s in kept]
             write_lines(config.folder / "rounds" / f"{number}.jsonl", rows)
-            metrics |= {"sampled": len(drawn), "accuracy": len(right) / len(drawn), "kept": len(kept)}
-            count.sampled_tokens += sum(len(completion.token_ids) for _, completion in drawn)
-            metrics["sampled_tokens"] = count.sampled_tokens
+            count.sampled_tokens += tokens
+            metrics |= found | {"sampled_tokens": count.sampled_tokens}
             if config.restart:
                 put_back(policy, start)
                 optimizer = make_optimizer(policy, config.fit.optim)  # without the moments, or masters, of what is gone
@@ -131,6 +124,26 @@ def train(config: ExpertConfig) -> None:
         run.log(step, **metrics)
     report(run, config.rounds)
     run.finish(model=(policy, tokenizer))
+
+
+def sample_round(
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    prm: Scorer | None,
+    problems: Sequence[Problem],
+    config: ExpertConfig,
+    number: int,
+) -> tuple[list[Solution], int, dict[str, float]]:
+    """(what round ``number`` keeps to learn from, the tokens that it sampled, its metrics)."""
+    chosen = draw(problems, config.problems_per_round, config.seed, number)
+    seed = config.seed * 1_000_003 + number
+    with engine_errors():
+        drawn = sample_solutions(engine, tokenizer, chosen, config.sampling, seed, config.prompt)
+    right = [(s, completion) for s, completion in drawn if verify_solution(s).correct]
+    whole = [s for s, completion in right if completion.finish == "stop"]  # for EOS follows what is learnt
+    kept = distinct(strong(whole, prm, config.threshold), config.most)
+    tokens = sum(len(completion.token_ids) for _, completion in drawn)
+    return kept, tokens, {"sampled": len(drawn), "accuracy": len(right) / len(drawn), "kept": len(kept)}
 
 
 def measure(

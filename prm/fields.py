@@ -1,10 +1,10 @@
 """Reading one field of a row that somebody else wrote: the value, or a ValueError that names field and fault."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from verifiers.solution import Problem, Solution
-from verifiers.split import join_steps, split_steps, steps_at
+from verifiers.split import Separator, join_steps, split_steps, steps_at
 
 Row = Mapping[str, Any]
 
@@ -80,7 +80,7 @@ def identity(row: Row, name: str, absent: str) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(row, name, absent)
 
 
-def solution_in(row: Row, problem: Problem, separator: Literal["line", "paragraph"]) -> Solution:
+def solution_in(row: Row, problem: Problem, separator: Separator) -> Solution:
     """The solution in a row's "text", its "steps", or both.
 
     A text alone is cut at the ``separator``; steps alone, a list of texts, are joined by it. Both together say where

@@ -22,11 +22,12 @@ from prm.label_files import GIVEN, Which, check_asked, part_path, write_up
 from prm.labelling import MONTE_CARLO, SYMBOLIC, Cost, monte_carlo_labels, symbolic_labels
 from prm.omega import OMEGA, omega_labels
 from prm.problems import BUILT_IN, ProblemsConfig, load_problems
-from prm.readers import OnBadRow, Separator, read_step_labels
+from prm.readers import OnBadRow, read_step_labels
 from prm.rollouts import Roller, Sample
 from prm.sample import sample_solutions
 from prm.scores import LabeledSolution, write_labeled
 from verifiers.solution import Problem
+from verifiers.split import Separator
 
 Labeller = Literal["symbolic", "monte_carlo", "omega", "judge", "given"]
 _BY_POLICY = (MONTE_CARLO, OMEGA)

@@ -10,6 +10,7 @@ from lm.config import key
 from lm.errors import UserError
 from prm.readers import read_step_labels
 from prm.scores import LabeledSolution
+from verifiers.split import Separator
 
 AfterError = Literal["drop", "keep"]
 
@@ -24,7 +25,7 @@ class StepData:
     )
     test: tuple[str, ...] = key(("runs/labels/test.symbolic.jsonl",), "files to report on; the first is the headline")
     validation_fraction: float = key(0.1, "share of the training problems on which the threshold is chosen", low=0.01)
-    separator: Literal["paragraph", "line"] = key("paragraph", "what stands between steps that a file holds as a list")
+    separator: Separator = key("paragraph", "what stands between steps that a file holds as a list")
     neutral: Literal["right", "wrong", "drop"] = key("right", "what PRM800K's neutral steps count as; OpenAI's: right")
     needless: Literal["wrong", "drop"] = key(
         "wrong", "what true steps that nobody asked for count as, where told apart"

@@ -19,12 +19,11 @@ from prm.label_formats import JudgedSteps, Judgement, LeftOutError, parse
 from prm.scores import LabeledSolution
 from verifiers.data import DataError, names_test_data, read_rows, remove_marks
 from verifiers.rows import FORMATS, Row, hub_rows
-from verifiers.solution import Problem, Solution, Step
-from verifiers.split import split_steps
+from verifiers.solution import Problem, Solution
+from verifiers.split import Separator, join_steps, split_steps
 
 T = TypeVar("T")
 Purpose = Literal["train", "evaluate"]
-Separator = Literal["line", "paragraph"]
 Neutral = Literal["right", "wrong", "drop"]
 Needless = Literal["wrong", "drop"]
 OnBadRow = Literal["error", "skip"]
@@ -34,7 +33,6 @@ NEEDLESS_TYPES = frozenset({"Reached correct solution but proceeded further", "r
 REFERENCE_ORIGIN = "reference_solution"
 
 _HUB_PLACE = re.compile(r"(?P<name>\w[\w.-]*(?:/\w[\w.-]*)?)(?:/(?P<config>[\w.-]+))?(?::(?P<split>[\w.-]+))?")
-_JOINER: Mapping[str, str] = {"line": "\n", "paragraph": "\n\n"}
 
 
 @dataclass(frozen=True)
@@ -279,23 +277,15 @@ def _labelled(
         else:
             labels.append(judgement)
     origins = tuple(None if label is None else item.origin for label in labels)
-    return LabeledSolution(_join(item.problem, item.steps, separator), tuple(labels), origins), unlabelled
-
-
-def _join(problem: Problem, steps: tuple[str, ...], separator: Separator) -> Solution:
-    """The steps joined into one text, each with its exact span."""
-    joiner, spans, start = _JOINER[separator], [], 0
-    for step in steps:
-        spans.append(Step(step, start, start + len(step)))
-        start += len(step) + len(joiner)
-    return Solution(problem, joiner.join(steps), tuple(spans))
+    solution = Solution(item.problem, *join_steps(item.steps, separator))
+    return LabeledSolution(solution, tuple(labels), origins), unlabelled
 
 
 def _reference(item: JudgedSteps, separator: Separator) -> LabeledSolution:
     problem = Problem(f"{item.problem.id}/reference", item.problem.question, item.problem.answer)
     steps = tuple(step.text for step in split_steps(remove_marks(item.reference), "line"))
-    count = len(steps)
-    return LabeledSolution(_join(problem, steps, separator), (1.0,) * count, (REFERENCE_ORIGIN,) * count)
+    solution, count = Solution(problem, *join_steps(steps, separator)), len(steps)
+    return LabeledSolution(solution, (1.0,) * count, (REFERENCE_ORIGIN,) * count)
 
 
 def _listed(counts: Mapping[str, int]) -> str:

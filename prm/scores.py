@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -125,6 +125,17 @@ class LabeledSolution:
         text = fields.pop("text")
         solution = Solution(Problem(**fields), text, steps_at(text, _list(row, "steps")))
         return LabeledSolution(solution, tuple(_list(row, "labels")), tuple(_list(row, "origins")))
+
+
+def judged_steps(scores: Sequence[StepScores], items: Sequence[LabeledSolution]) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities, labels) of all judged steps, both (N,)."""
+    pairs = [
+        (p, y)
+        for s, item in zip(scores, items, strict=True)
+        for p, y in zip(s.probabilities, item.labels, strict=True)
+        if y is not None
+    ]
+    return np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])
 
 
 def write_labeled(path: str | Path, items: Iterable[LabeledSolution]) -> int:

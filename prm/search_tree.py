@@ -10,12 +10,10 @@ from lm.tokenizer import encode, prompt_text, token_ends
 from prm.scorer import Scorer
 from prm.scores import Aggregation
 from verifiers.solution import Problem, Solution
-from verifiers.split import split_steps
+from verifiers.split import BREAKS, Separator, split_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-BREAKS: dict[Literal["line", "paragraph"], str] = {"line": "\n", "paragraph": "\n\n"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Explorer:
         *,
         sampling: TokenSampling,
         aggregate: Aggregation = "last",
-        separator: Literal["line", "paragraph"] = "line",
+        separator: Separator = "line",
         prompt: str | None = None,
         seed: int = 0,
         budget: int | None = None,

@@ -49,7 +49,7 @@ from prm.metrics import (
     step_accuracy,
 )
 from prm.scorer import Scorer, StepPRM, sigmoid
-from prm.scores import LabeledSolution, StepScores, write_labeled
+from prm.scores import LabeledSolution, judged_steps, write_labeled
 from prm.token_trees import grown, tree_states_at
 
 if TYPE_CHECKING:
@@ -292,14 +292,3 @@ def assess(prm: Scorer, items: Sequence[LabeledSolution], threshold: float) -> d
         "baseline": asdict(constant_baseline(labels, gold)),
         "reliability": [asdict(row) for row in reliability(probabilities, labels)],
     }
-
-
-def judged_steps(scores: Sequence[StepScores], items: Sequence[LabeledSolution]) -> tuple[np.ndarray, np.ndarray]:
-    """(probabilities, labels) of all judged steps, both (N,)."""
-    pairs = [
-        (p, y)
-        for s, item in zip(scores, items, strict=True)
-        for p, y in zip(s.probabilities, item.labels, strict=True)
-        if y is not None
-    ]
-    return np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])

@@ -25,7 +25,7 @@ from prm.scorer import Scorer, report_unscored
 from prm.scores import Aggregation
 from rung.statistics import best_of_n_from_pool, bootstrap_interval, majority_at_k, pass_at_k
 from verifiers.solution import Problem, Solution
-from verifiers.split import split_steps
+from verifiers.split import Separator, split_steps
 from verifiers.verify import verify
 
 Ties = Literal["fair", "first"]
@@ -42,7 +42,7 @@ class BonConfig:
     reading: Reading = part(Reading, "what kind of reward model it is, where its name does not say")
     reference: tuple[str, ...] = key((), "scores in the file to pick by, as MODEL:RULE of its ref_prm; all: every one")
     aggregate: Aggregation = key("min", "how the PRM's step scores become a sample's score")
-    separator: Literal["line", "paragraph"] = key("paragraph", "what separates the steps of a response")
+    separator: Separator = key("paragraph", "what separates the steps of a response")
     ties: Ties = key("fair", "between equal scores: a fair draw, or the sample that stands first in the file")
     on_bad_row: OnBadRow = key("error", "a malformed row ends the run, or is left out and reported")
     resume: bool = key(False, "go on with the scores that a run that was cut off has left in the folder")

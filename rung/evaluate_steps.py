@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +30,11 @@ from prm.metrics import (
 )
 from prm.readers import OnBadRow, read_step_labels
 from prm.scorer import report_unscored
-from prm.scores import LabeledSolution, StepScores
+from prm.scores import LabeledSolution, StepScores, judged_steps
 from prm.step_metrics import StepCounts, blind_counts, count_steps
 from rung.report_plots import Canvas
 from rung.statistics import Interval
-
-Separator = Literal["paragraph", "line"]
+from verifiers.split import Separator
 
 
 @dataclass(frozen=True)
@@ -268,8 +267,7 @@ def _f1s(counts: StepCounts) -> dict[str, Any]:
 def judged(scored: Scored) -> tuple[np.ndarray, np.ndarray]:
     """(probabilities, labels) of the steps that somebody judged and that have scores, both (N,)."""
     told = [(item, s) for item, s in scored if isinstance(s, StepScores)]
-    pairs = [(p, y) for item, s in told for p, y in zip(s.probabilities, item.labels, strict=True) if y is not None]
-    return np.array([p for p, _ in pairs]), np.array([y for _, y in pairs])
+    return judged_steps([s for _, s in told], [item for item, _ in told])
 
 
 def write_up(config: StepsConfig, summary: dict[str, Any], subsets: dict[str, Scored]) -> None:

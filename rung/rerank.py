@@ -11,8 +11,9 @@ from lm.config import REQUIRED, key
 from prm.readers import read_parsed
 from prm.scorer import Scorer
 from prm.scores import Aggregation, StepScores
-from rung.score import ScoreConfig, Separator, Unscorable, as_row, score_all, solution_of, write_out
+from rung.score import ScoreConfig, Unscorable, as_row, score_all, solution_of, write_out
 from verifiers.solution import Solution
+from verifiers.split import Separator
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from prm.readers import OnBadRow, read_parsed
 from prm.scorer import report_unscored, stop_at_complaint
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
+from verifiers.split import Separator
 
-Separator = Literal["line", "paragraph"]
 Unscorable = Literal["stop", "null"]
 
 

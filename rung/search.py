@@ -20,8 +20,8 @@ from prm.problems import ProblemsConfig, load_problems
 from prm.scores import Aggregation
 from prm.search import SearchConfig, pick, search
 from prm.search_tree import Explorer
-from rung.score import Separator
 from rung.statistics import bootstrap_interval
+from verifiers.split import Separator
 from verifiers.verify import verify_solution
 
 

@@ -17,8 +17,9 @@ from prm.scorer import report_unscored
 from prm.scores import Aggregation
 from rung.annotation.export import Merge, Neutral, export
 from rung.annotation.store import Store
-from rung.annotation.tasks import Candidate, Kind, Order, Separator, Task, make_tasks, read_candidates
+from rung.annotation.tasks import Candidate, Kind, Order, Task, make_tasks, read_candidates
 from rung.web.start import read_key, require_packages
+from verifiers.split import Separator
 
 
 @dataclass(frozen=True)

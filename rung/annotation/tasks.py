@@ -13,12 +13,11 @@ import numpy as np
 from prm.fields import encodable, solution_in
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
-from verifiers.split import steps_at
+from verifiers.split import Separator, steps_at
 from verifiers.verify import verify
 
 Kind = Literal["steps", "ranking"]
 Order = Literal["convincing", "file", "random"]
-Separator = Literal["line", "paragraph"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,9 +11,7 @@ from rung.serving.batcher import Scored
 from rung.serving.config import Limits
 from rung.web.guard import Refusal
 from verifiers.solution import Problem, Solution
-from verifiers.split import join_steps, split_steps, steps_at
-
-Separator = Literal["line", "paragraph"]
+from verifiers.split import Separator, join_steps, split_steps, steps_at
 
 
 class Spans(BaseModel):

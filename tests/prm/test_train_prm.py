@@ -27,8 +27,8 @@ from prm.layout import Row
 from prm.loading import load as load_prm
 from prm.metrics import first_error, first_error_f1
 from prm.scorer import StepPRM
-from prm.scores import LabeledSolution, read_labeled, write_labeled
-from prm.train import PRMConfig, assess, calibrated, judged_steps, scorer_of, train
+from prm.scores import LabeledSolution, judged_steps, read_labeled, write_labeled
+from prm.train import PRMConfig, assess, calibrated, scorer_of, train
 from verifiers.solution import Problem
 
 

@@ -20,6 +20,7 @@ from lm.optim import OptimConfig, learning_rate, make_optimizer, optimizer_step
 from lm.run import MAY_CHANGE, Run
 from lm.sft import Pair
 from lm.torch_setup import prepare_torch
+from lm.trackers import Tracker
 from prm.problems import ProblemsConfig, load_problems
 from rl.alarms import Watch
 from rl.batch import Rollout
@@ -59,6 +60,7 @@ class RLAIFConfig(PreferenceLoss):
     save_every: int = key(10, "steps between checkpoints", low=0)
     seed: int = key(0, "of prompts and sampling")
     threads: int | None = key(None, "CPU threads; null leaves it to torch")
+    trackers: tuple[Tracker, ...] = key((), "where the metrics go beside metrics.jsonl: tensorboard, wandb, trackio")
     resume: bool = key(False, "go on with the run in the folder")
     overwrite: bool = key(False, "delete the run in the folder first")
 

@@ -1,7 +1,7 @@
 """Does a PRM that keeps learning help a policy that outwits one that stays as it was?
 
     python -m benchmarks.refresh --demo runs/demo --folder runs/refresh
-    python -m benchmarks.refresh --algorithm gspo --seeds 5 prm_refresh.every=5
+    python -m benchmarks.refresh --algorithm gspo --seeds 5 prm_refresh.every=1
 
 Trains an algorithm with step rewards, as benchmarks.learning has it, twice for each seed from the SFT policy and the
 PRM of a demo's folder (which is climbed to its PRM first where they are missing): with that PRM, and with a refresh on
@@ -34,7 +34,7 @@ from rung.evaluate import Policy, greedy_outcomes
 from rung.ladder import Ladder, stage
 from rung.statistics import interval_over_seeds_and_problems, paired_bootstrap
 
-REFRESH = ("prm_refresh.every=1",)
+REFRESH = ("prm_refresh.every=5", "prm_refresh.optim.lr=0.001")
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from lm.run import read_metrics
 from prm.labelling import symbolic_labels
 from prm.metrics import auc
 from prm.problems import load_problems
-from prm.scores import LabeledSolution
-from prm.train import judged_steps, readable
+from prm.scores import LabeledSolution, judged_steps
+from prm.train import readable
 from rl.alarms import History
 from rl.config import RLConfig
 from rl.train import train

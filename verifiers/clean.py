@@ -42,6 +42,7 @@ _DOWN_RUN = re.compile(f"[{''.join(_DOWN)}]+")
 _ROOT = re.compile(r"(√|∛|∜)\s*(\d+(?:\.\d+)?)")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2}|[{}!,;%$()\[\]])")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"), ('"', '"'))
+_STYLE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|rm|bf)\s*\{([^{}]*)\}")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 
 
@@ -114,3 +115,8 @@ def clean(text: str) -> str:
         if unwrapped == text:
             return whole_numbers_named(text)
         text = unwrapped
+
+
+def unstyled(text: str) -> str:
+    """``text`` with what stands in ``\\text{...}`` and its kin bare."""
+    return _STYLE.sub(r"\1", text)

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from verifiers.clean import MAX_ANSWER, clean
+from verifiers.choices import choice, same_letters
+from verifiers.clean import MAX_ANSWER, clean, unstyled
 from verifiers.compare import Comparison, Rung
 from verifiers.effort import OutOfTime, metered
 from verifiers.extract import extract_answer
@@ -56,18 +57,10 @@ _COMMAS = re.compile(r"\d,\d")
 _ZEROS = re.compile(r",0\d")  # "7,425,000" is no list
 _DECIMAL_COMMA = re.compile(r"-?(?:0,\d+|\d,\d\d|\d{2,},\d\d?|\d+,\d{4,})")  # "1,2" is rather two numbers
 _GLUE = re.compile(r"\s+(?=[^\w\s])|(?<=[^\w\s])\s+")
-_CHOICE = re.compile(
-    r"(?i:(?:option|choice|answer):? )?(?:\(([A-J])\)[.:]?(\s*(?![-+*/^=_!<>,.|]).*)|([A-J])(?:[.:)](\s.*|\W*))?)",
-    re.DOTALL,
-)
-_LOWER = re.compile(r"\([a-j]\)\.?")
-_LETTERS = re.compile(r"\(?[A-J]\)?(?:\W*(?:,|;|&|\band\b)\W*\(?[A-J]\)?)+|[A-J]{2,6}")  # "A, B and D", "ABD"
-_ANOTHER = re.compile(r"(?:and|or|,|&|/)?\s*\(?[A-J]\)?(?:$|[.,;:)]|\s(?:and|or)\b)|(?:and|or)\b")  # "(A) and (B)"
 _MINUS = re.compile(r"[-−]\W*(?:\\boxed)?\W*$")
 _SIGNS = re.compile(  # mathematics, not words
     r"[\\^_{}<>=+*/()\[\]|\u0300-\u036f\u20d0-\u20ff-]|\d[^\w\s]+\d|\d\W*\?|(?<!['\d.,])[\d.,]+'"
 )
-_STYLE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|rm|bf)\s*\{([^{}]*)\}")
 
 
 def equal(a: str, b: str, policy: Policy = DEFAULT_POLICY) -> bool | None:
@@ -196,21 +189,13 @@ def _other_readings(a: Reading, b: Reading) -> list[tuple[Node, Node]]:
     return pairs
 
 
-def choice(text: str) -> tuple[str, str] | None:
-    """An option's letter, A to J, and the text after it: "(D) Alina", "D.", "\\text{(D)}"; None for anything else."""
-    bare = _STYLE.sub(r"\1", text).strip()
-    found = _CHOICE.fullmatch(bare.upper() if _LOWER.fullmatch(bare) else bare)
-    if found is None:
-        return None
-    letter, rest = (found[1], found[2]) if found[1] else (found[3], found[4])
-    rest = (rest or "").strip()
-    return None if _ANOTHER.match(rest) else (letter, rest)
-
-
 def _same_choice(a: Reading, b: Reading, policy: Policy) -> Decision | None:
     left, right = choice(a.text), choice(b.text)
     if left is None and right is None:
-        return _same_letters(_STYLE.sub(r"\1", a.text).strip(), _STYLE.sub(r"\1", b.text).strip())
+        same = same_letters(a.text, b.text)
+        if same is None:
+            return None
+        return Decision(same, "canonical form", "the same options" if same else "different options")
     if left is not None and right is not None:
         if left[0] != right[0]:
             return Decision(False, "canonical form", "different options")
@@ -219,16 +204,8 @@ def _same_choice(a: Reading, b: Reading, policy: Policy) -> Decision | None:
     return _decide(read(rest), other, policy, nested=True) if rest else None
 
 
-def _same_letters(a: str, b: str) -> Decision | None:
-    """Several options, "A, B and D" and "ABD", as sets; two runs of letters are a product or a name."""
-    if not (_LETTERS.fullmatch(a) and _LETTERS.fullmatch(b)) or (a.isalpha() and b.isalpha()):
-        return None
-    same = set(re.findall("[A-J]", a)) == set(re.findall("[A-J]", b))
-    return Decision(same, "canonical form", "the same options" if same else "different options")
-
-
 def _same_words(a: Reading, b: Reading) -> Decision:
-    texts = [_STYLE.sub(r"\1", r.text) for r in (a, b)]
+    texts = [unstyled(r.text) for r in (a, b)]
     words = [plain_words(text) for text in texts]
     if words[0] == words[1] and words[0] and not any(_SIGNS.search(text) for text in texts):
         return Decision(True, "canonical form", "the same words")

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from verifiers.choices import extract_choice
+from verifiers.choices import choice, extract_choice, options
 from verifiers.effort import metered
-from verifiers.equal import Decision, choice, decide, read, same_numbers
+from verifiers.equal import Decision, decide, read, same_numbers
 from verifiers.extract import DEFAULT_RULES, Extraction, Rule, extract_answer
 from verifiers.policy import DEFAULT_POLICY, Policy
 from verifiers.solution import Problem, Solution, Verdict
@@ -112,22 +112,3 @@ def gold_answer(answer: str) -> str:
             return reading.text if reading.tree is not None and choice(reading.text) else answer
     found = extract_answer(answer)
     return found.text if found is not None else answer
-
-
-_OPTION = re.compile(r"(?<![\w(])(?:\(([A-J])\)|([A-J])[).:])\s*")
-
-
-@lru_cache(maxsize=1024)
-def options(question: str) -> dict[str, str]:
-    """The options that a question lists, letter to text: "(A) 5 (B) 6", "A) 5" or "A. 5", from A on without gaps."""
-    marks = list(_OPTION.finditer(question[-8_000:]))
-    for first in range(len(marks) - 1, max(-1, len(marks) - 11), -1):
-        letters = [m[1] or m[2] for m in marks[first:]]
-        if len(letters) > 1 and letters == [chr(ord("A") + k) for k in range(len(letters))]:
-            run = marks[first:]
-            ends = [m.start() for m in run[1:]] + [len(question[-8_000:])]
-            tail = question[-8_000:]
-            return {
-                letter: tail[m.end() : end].strip(" \n,;") for letter, m, end in zip(letters, run, ends, strict=True)
-            }
-    return {}

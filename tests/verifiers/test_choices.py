@@ -2,7 +2,7 @@
 
 import pytest
 
-from verifiers.choices import extract_choice
+from verifiers.choices import extract_choice, options
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ from verifiers.choices import extract_choice
 def test_choice(text: str, letter: str | None) -> None:
     found = extract_choice(text)
     assert (found.text if found else None) == letter
+
+
+def test_options_are_read_from_a_on_without_gaps() -> None:
+    question = "Which is largest? (A) 5 (B) 7 (C) \\frac{1}{2} (D) 6"
+    assert options(question) == {"A": "5", "B": "7", "C": "\\frac{1}{2}", "D": "6"}
+    assert options("Plan B) is better than plan D) here") == {}

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from verifiers.solution import Problem, Solution
-from verifiers.verify import gold_answer, options, verify, verify_solution
+from verifiers.verify import gold_answer, verify, verify_solution
 
 QUESTION = "Which is largest? (A) 5 (B) 7 (C) \\frac{1}{2} (D) 6"
 
@@ -46,11 +46,6 @@ def test_reason(gold: str, text: str, reason: str) -> None:
 )
 def test_options_in_the_question(gold: str, text: str, correct: bool) -> None:
     assert verify(Problem("p", QUESTION, gold), text).correct is correct
-
-
-def test_options_are_read_from_a_on_without_gaps() -> None:
-    assert options(QUESTION) == {"A": "5", "B": "7", "C": "\\frac{1}{2}", "D": "6"}
-    assert options("Plan B) is better than plan D) here") == {}
 
 
 def test_gold_answer_of_a_bare_answer_is_itself() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from lm.checkpoint import write_atomic
 from lm.errors import UserError
 from lm.models import DType
+from lm.progress import progress
 from prm.loading import Reading
 from prm.scorer import Advance, Scorer, score_each
 from prm.scores import StepScores
@@ -89,6 +91,25 @@ def score_kept(
         batch = score_each(prm, solutions[start : start + BATCH], advance)
         journal.add(batch)
         found += batch
+    return found
+
+
+def score_all(
+    prm: Scorer, solutions: Sequence[Solution], journal: Journal | None, *, some: bool = False
+) -> list[StepScores | str]:
+    """``score_kept`` behind a bar; says on standard error how many solutions have no score, and why the first has none.
+
+    With ``some``, UserError where none of them has.
+    """
+    with progress("score", len(solutions)) as bar:
+        found = score_kept(prm, solutions, journal, bar.advance)
+    reasons = [score for score in found if isinstance(score, str)]
+    if some and reasons and len(reasons) == len(found):
+        if journal is not None:
+            journal.close()
+        raise UserError(f"nothing here can be scored; {reasons[0]}")
+    if reasons:
+        print(f"{len(reasons)} of {len(found)} solutions have no score; the first: {reasons[0]}", file=sys.stderr)
     return found
 
 

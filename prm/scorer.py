@@ -1,6 +1,5 @@
 """Scoring steps: solutions in, P(step right | the steps before it) out."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -150,13 +149,6 @@ def score_each(prm: Scorer, solutions: Sequence[Solution], advance: Advance | No
     if advance is not None and len(good) < len(solutions):
         advance(len(solutions) - len(good))
     return [size if isinstance(size, str) else next(scored) for size in sizes]
-
-
-def report_unscored(found: "Sequence[StepScores | str]") -> None:
-    """Say on standard error how many of ``score_each``'s solutions have no score, and why the first has none."""
-    reasons = [s for s in found if isinstance(s, str)]
-    if reasons:
-        print(f"{len(reasons)} of {len(found)} solutions have no score; the first: {reasons[0]}", file=sys.stderr)
 
 
 def stop_at_complaint(sizes: Sequence[int | str]) -> None:

@@ -13,15 +13,14 @@ from lm.checkpoint import write_json
 from lm.config import REQUIRED, key, part
 from lm.errors import UserError
 from lm.models import DType
-from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.choice import answer_classes
 from prm.fields import encodable
-from prm.journal import Journal, journal_of, score_kept
+from prm.journal import Journal, journal_of, score_all
 from prm.labelled_data import short_names
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
-from prm.scorer import Scorer, report_unscored
+from prm.scorer import Scorer
 from prm.scores import Aggregation
 from rung.statistics import best_of_n_from_pool, bootstrap_interval, majority_at_k, pass_at_k
 from verifiers.solution import Problem, Solution
@@ -213,12 +212,7 @@ def _scored(
         problem = Problem(str(row.get("id", "")), row["question"], "")
         texts = [sample["response"] for sample in row["samples"]]
         solutions += [Solution(problem, text, split_steps(text, config.separator)) for text in texts]
-    with progress("score", len(solutions)) as bar:
-        scores = score_kept(prm, solutions, journal, bar.advance)
-    if scores and all(isinstance(s, str) for s in scores):
-        journal.close()
-        raise UserError(f"nothing here can be scored; {scores[0]}")
-    report_unscored(scores)
+    scores = score_all(prm, solutions, journal, some=True)
     values = iter([0.0 if isinstance(s, str) else s.aggregate(config.aggregate) for s in scores])
     name = f"PRM {config.aggregate}"
     return {

@@ -13,10 +13,9 @@ from lm.checkpoint import write_atomic, write_json
 from lm.config import REQUIRED, key, part
 from lm.errors import UserError
 from lm.models import DType
-from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.bootstrap import bootstrap_statistic
-from prm.journal import Journal, journal_of, score_kept
+from prm.journal import Journal, journal_of, score_all
 from prm.labelled_data import short_names
 from prm.loading import Reading, kept_threshold, load_as
 from prm.metrics import (
@@ -29,7 +28,6 @@ from prm.metrics import (
     reliability,
 )
 from prm.readers import OnBadRow, read_step_labels
-from prm.scorer import report_unscored
 from prm.scores import LabeledSolution, StepScores, judged_steps
 from prm.step_metrics import StepCounts, blind_counts, count_steps
 from rung.report_plots import Canvas
@@ -166,13 +164,7 @@ def score_files(config: StepsConfig) -> dict[str, Scored]:
         read[name] = items
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     everything = [item.solution for items in read.values() for item in items]
-    with progress("score", len(everything)) as bar:
-        found = score_kept(prm, everything, _journal(config), bar.advance)
-    if found and all(isinstance(s, str) for s in found):
-        _journal(config).close()
-        raise UserError(f"nothing here can be scored; {found[0]}")
-    report_unscored(found)
-    scores = iter(found)
+    scores = iter(score_all(prm, everything, _journal(config), some=True))
     return {name: [(item, next(scores)) for item in items] for name, items in read.items()}
 
 

@@ -11,7 +11,7 @@ from lm.config import REQUIRED, key
 from prm.readers import read_parsed
 from prm.scorer import Scorer
 from prm.scores import Aggregation, StepScores
-from rung.score import ScoreConfig, Unscorable, as_row, score_all, solution_of, write_out
+from rung.score import ScoreConfig, Unscorable, as_row, scores_of, solution_of, write_out
 from verifiers.solution import Solution
 from verifiers.split import Separator
 
@@ -36,7 +36,7 @@ def rerank(prm: Scorer, candidates: Sequence[Solution], aggregate: Aggregation =
 def main(config: RerankConfig) -> None:
     """Write for each question {"question", "ranking": [{"index", "text", "score", "step_scores"}, ...]}."""
     groups = _groups(config)
-    scored = iter(score_all([solution for _, group in groups for solution in group], config))
+    scored = iter(scores_of([solution for _, group in groups for solution in group], config))
     text = ""
     for row, group in groups:
         ranking: list[dict[str, Any]] = []

@@ -9,13 +9,12 @@ from typing import Any, Literal
 from lm.checkpoint import write_atomic
 from lm.config import REQUIRED, key, part
 from lm.models import DType
-from lm.progress import progress
 from lm.torch_setup import prepare_torch
 from prm.fields import encodable, solution_in
-from prm.journal import Journal, journal_of, score_kept
+from prm.journal import Journal, journal_of, score_all
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
-from prm.scorer import report_unscored, stop_at_complaint
+from prm.scorer import stop_at_complaint
 from prm.scores import Aggregation, StepScores
 from verifiers.solution import Problem, Solution
 from verifiers.split import Separator
@@ -47,7 +46,7 @@ def main(config: ScoreConfig) -> None:
     rows = read_parsed(
         config.file, lambda where, row: (row, solution_of(row, where, config.separator)), config.on_bad_row
     )
-    scores = score_all([solution for _, solution in rows], config)
+    scores = scores_of([solution for _, solution in rows], config)
     lines = [
         json.dumps(dict(row) | as_row(s, config.aggregate), ensure_ascii=False)
         for (row, _), s in zip(rows, scores, strict=True)
@@ -55,16 +54,13 @@ def main(config: ScoreConfig) -> None:
     write_out(config, "".join(line + "\n" for line in lines))
 
 
-def score_all(solutions: Sequence[Solution], config: ScoreConfig) -> list[StepScores | str]:
+def scores_of(solutions: Sequence[Solution], config: ScoreConfig) -> list[StepScores | str]:
     """The scores of each solution, or the reason why it has none (with ``unscorable=stop`` that is a UserError)."""
     prepare_torch(0, config.threads)
     prm = load_as(config.reading, config.prm, config.dtype, config.micro_tokens, config.prompt)
     if config.unscorable == "stop":
         stop_at_complaint(prm.measure(solutions))
-    with progress("score", len(solutions)) as bar:
-        found = score_kept(prm, solutions, _journal(config), bar.advance)
-    report_unscored(found)
-    return found
+    return score_all(prm, solutions, _journal(config))
 
 
 def _journal(config: ScoreConfig) -> Journal | None:

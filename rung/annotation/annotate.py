@@ -8,12 +8,10 @@ from typing import Any
 
 from lm.config import key, part
 from lm.errors import UserError
-from lm.progress import progress
 from lm.torch_setup import prepare_torch
-from prm.journal import Journal, journal_of, score_kept
+from prm.journal import Journal, journal_of, score_all
 from prm.loading import Reading, load_as
 from prm.readers import OnBadRow, read_parsed
-from prm.scorer import report_unscored
 from prm.scores import Aggregation
 from rung.annotation.export import Merge, Neutral, export
 from rung.annotation.store import Store
@@ -116,8 +114,6 @@ def score(candidates: list[Candidate], config: AnnotateConfig) -> list[Candidate
         return candidates
     prepare_torch(0, None)
     prm = load_as(config.reading, config.prm, "float32", 16384, None)
-    with progress("score", len(missing)) as bar:
-        found = score_kept(prm, missing, kept_scores(config.database, config.reading, config.prm), bar.advance)
-    report_unscored(found)
+    found = score_all(prm, missing, kept_scores(config.database, config.reading, config.prm))
     scores = iter([None if isinstance(s, str) else s.aggregate(config.aggregate) for s in found])
     return [c if c.score is not None else replace(c, score=next(scores)) for c in candidates]

@@ -13,6 +13,7 @@ from prm.ensemble import Combine, Ensemble
 from prm.formats import Format, find_format
 from prm.heads import check_head
 from prm.labelling import SYMBOLIC
+from prm.long_steps import LongSteps
 from prm.scorer import Scorer, StepPRM
 from prm.symbolic import SymbolicPRM
 
@@ -38,6 +39,10 @@ class Reading:
     )
     critiques: int = key(1, "critiques that a generative PRM writes of a solution", low=1)
     critique_tokens: int = key(1024, "longest critique", low=1)
+    step_characters: float | None = key(
+        None, "the length of the steps it learnt from (75 in PRM800K): a longer one is likelier wrong; null: as likely",
+        low=1,
+    )  # fmt: skip
     also: tuple[str, ...] = key((), "further PRMs, for an ensemble: folders, hub names or symbolic")
     combine: Combine = key("mean", "of an ensemble's scores: mean, min, or cautious: mean − caution·std")
     caution: float = key(1.0, "standard deviations that a cautious ensemble takes off", low=0)
@@ -91,11 +96,16 @@ def load(
 
 
 def load_as(reading: Reading, name: str, dtype: DType, tokens: int, prompt: str | None) -> Scorer:
-    """``load`` as a config says; with ``reading.also`` the ensemble of them all, each in its own format."""
+    """``load`` as a config says; with ``reading.also`` the ensemble of them all, each in its own format.
+
+    ``reading.step_characters`` is of the first alone; what the others say stands as it is.
+    """
     first = load(
         name, dtype, tokens, prompt, format=reading.format, reference=reading.reference,
         critiques=reading.critiques, critique_tokens=reading.critique_tokens, backend=reading.backend,
     )  # fmt: skip
+    if reading.step_characters is not None:
+        first = LongSteps(first, reading.step_characters)
     if not reading.also:
         return first
     others = [load(other, dtype, tokens) for other in reading.also]
@@ -105,9 +115,12 @@ def load_as(reading: Reading, name: str, dtype: DType, tokens: int, prompt: str 
 def kept_threshold(reading: Reading, name: str) -> float | None:
     """The threshold that training chose and left with the model at ``name``: a step below it is called wrong.
 
-    None where there is none, and of an ensemble, unless it takes the least score and one member alone keeps one: a
-    mean of scores is on no member's scale, but below a threshold the least is where that member is.
+    None where there is none, where a step's length counts (its score is then on another scale), and of an ensemble,
+    unless it takes the least score and one member alone keeps one: a mean of scores is on no member's scale, but below
+    a threshold the least is where that member is.
     """
+    if reading.step_characters is not None:
+        return None
     models = [n for n in (name, *reading.also) if n != SYMBOLIC]
     kept = [found for n in models if (found := (read_config(n).get(SETTINGS) or {}).get("threshold")) is not None]
     alone = not reading.also or (reading.combine == "min" and len(models) == 1)

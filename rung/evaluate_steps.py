@@ -77,6 +77,7 @@ class PRMBenchConfig(StepsConfig):
 
 Scored = list[tuple[LabeledSolution, StepScores | str]]  # a line of text: why there are no scores
 UNTOLD = -2  # the first error that a model names in a solution that it cannot read: never the right one
+_BLIND = {"constant": "constant", "coin_toss": "coin toss", "length": "by length"}  # what guesses are called
 COIN_ERROR = 0.5  # calibration error of saying 0 or 1 by the toss of a coin, whatever the labels
 BASE_RATE_ERROR = 0.0  # of saying the share of right steps, which takes the labels to know
 
@@ -94,14 +95,14 @@ def processbench(config: ProcessBenchConfig) -> None:
     print(f"threshold {threshold:.3f}, {origin}")
     print(f"  {'subset':<22}{'error':>8}{'right':>8}{'F1':>22}{'AUC':>8}{'ECE':>8}")
     for name, report in reports.items():
-        for who, r in ((name, report), ("  constant", report["constant"]), ("  coin toss", report["coin_toss"])):
+        for who, r in ((name, report), *((f"  {said}", report[guess]) for guess, said in _BLIND.items())):
             print(
                 f"  {who:<22}{_cell(r['error_accuracy']):>8}{_cell(r['correct_accuracy']):>8}{_cell(r['f1']):>22}"
                 f"{_number(r['auc']):>8}{_number(r['calibration_error']):>8}"
             )
-    blind = [float(np.mean([reports[name][who]["f1"] for name in averaged])) for who in ("constant", "coin_toss")]
-    for who, f1 in (("average", asdict(average)), ("  constant", blind[0]), ("  coin toss", blind[1])):
-        print(f"  {who:<22}{'':16}{_cell(f1):>22}")
+    print(f"  {'average':<22}{'':16}{_cell(asdict(average)):>22}")
+    for guess, said in _BLIND.items():
+        print(f"  {'  ' + said:<22}{'':16}{_cell(float(np.mean([reports[n][guess]['f1'] for n in averaged]))):>22}")
 
 
 def prmbench(config: PRMBenchConfig) -> None:
@@ -200,7 +201,20 @@ def report_first_errors(scored: Scored, threshold: float, config: StepsConfig) -
         "calibration_error": calibration_error(probabilities, labels),
         "constant": asdict(blind.first_error) | {"auc": blind.auc, "calibration_error": BASE_RATE_ERROR},
         "coin_toss": asdict(blind.mixed_first_error) | {"auc": blind.auc, "calibration_error": COIN_ERROR},
+        "length": by_length(items),
     }
+
+
+def by_length(items: Sequence[LabeledSolution]) -> dict[str, float]:
+    """What is earned by calling the first long step wrong, whatever it says: a score that does no better has not read.
+
+    How long is long is chosen on these very solutions, for the best F1.
+    """
+    guesses = [StepScores(1 / (1 + np.array([len(step.text) for step in item.solution.steps]))) for item in items]
+    gold = [item.first_error() for item in items]
+    threshold = best_threshold([guess.probabilities for guess in guesses], gold)
+    found = first_error_f1([first_error(guess.probabilities, threshold) for guess in guesses], gold)
+    return asdict(found) | {"auc": auc(*judged_steps(guesses, items)), "calibration_error": math.nan}
 
 
 def first_errors(scored: Scored, threshold: float) -> np.ndarray:

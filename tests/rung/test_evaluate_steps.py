@@ -16,7 +16,11 @@ from lm.models import ModelConfig, build_causal_lm
 from lm.tokenizer import train_tokenizer
 from prm.metrics import first_error, first_error_f1
 from prm.readers import read_step_labels
+from prm.scores import LabeledSolution
 from rung.cli import main
+from rung.evaluate_steps import by_length
+from verifiers.solution import Problem, Solution
+from verifiers.split import join_steps
 
 STEPS = ["3+4=7", "7-2=5", "so 5 eggs", "2+2=5", "9 eggs"]
 
@@ -81,7 +85,7 @@ def test_processbench_by_hand(model: str, tmp_path: Path, capsys: pytest.Capture
     assert summary["subsets"]["one"]["coin_toss"]["calibration_error"] == 0.5
     assert summary["subsets"]["one"]["constant"]["auc"] == 0.5
     out = capsys.readouterr().out
-    assert out.count("coin toss") == 3  # below each subset and the average
+    assert out.count("coin toss") == out.count("by length") == 3  # below each subset and the average
     assert "threshold 0.400, as given" in out
 
 
@@ -210,3 +214,18 @@ def test_a_kind_without_errors_has_no_prm_score(tmp_path: Path) -> None:
     report = read_json(tmp_path / "summary.json")["kinds"]["multi_solutions"]
     assert (report["f1"], report["negative_f1"], report["prm_score"]["mean"]) == (1.0, None, None)
     assert report["constant"]["auc"] is None  # one class
+
+
+def test_a_guess_by_length_by_hand() -> None:
+    """Cut at five characters, the error of the first solution is named, the second left alone and the third's short
+    error missed. Of the six pairs of a right and a wrong step, four and a half are in the order of their lengths."""
+    problem = Problem("p", "q", "")
+    rows = [((2, 5), (1.0, 0.0)), ((3, 4), (1.0, 1.0)), ((3,), (0.0,))]
+    items = []
+    for lengths, labels in rows:
+        text, steps = join_steps(["x" * length for length in lengths], "paragraph")
+        items.append(LabeledSolution(Solution(problem, text, steps), labels, ("h",) * len(labels)))
+    found = by_length(items)
+    assert (found["error_accuracy"], found["correct_accuracy"]) == (0.5, 1.0)
+    assert found["f1"] == pytest.approx(2 / 3)
+    assert found["auc"] == pytest.approx((3 + 1 + 0.5) / 6)  # 5 is above 2, 3 and 4; 3 above 2, level with 3

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from prm.ensemble import Ensemble
+from prm.loading import Reading, kept_threshold, load_as
 from prm.long_steps import LongSteps, lengthened
 from prm.scores import StepScores
 from verifiers.solution import Problem, Solution
@@ -42,3 +44,14 @@ def test_what_is_certain_unsaid_or_of_the_whole_stays() -> None:
     whole = lengthened(StepScores(np.full(3, 0.4), outcome=True), three, 10)
     assert whole.outcome
     assert whole.probabilities.tolist() == [0.4] * 3
+
+
+def test_a_config_asks_for_it_of_the_first_model_alone() -> None:
+    """The check of each step calls the first one right and says nothing of the second, however long they are."""
+    reading = Reading(step_characters=2, also=("symbolic",), combine="min")
+    scorer = load_as(reading, "symbolic", "float32", 1000, None)
+    assert isinstance(scorer, Ensemble)
+    assert [type(member).__name__ for member in scorer.members] == ["LongSteps", "SymbolicPRM"]
+    [scores] = scorer.score([solution("3 + 4 = 7", "so there are seven of them")])
+    assert (scores.probabilities.tolist(), scores.unsaid) == ([1.0, 0.5], (1,))
+    assert kept_threshold(reading, "no model is read for it") is None
